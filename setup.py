@@ -1,0 +1,45 @@
+"""Installation of tfp_genext."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (HERE / "tfp_genext" / "_version.py").read_text(encoding="utf-8")
+).group(1)
+
+# TensorFlow, TFP and Keras each have private names that the package leans on, with a test for each
+# (tests/test_tracking.py, tests/bijectors/test_base.py): the ranges are those the tests have passed.
+REQUIRED = [
+    "tensorflow>=2.21,<2.22",
+    "tensorflow-probability>=0.25,<0.26",
+    "tf-keras>=2.21,<2.22",
+    "keras>=3.15,<3.16",
+    "numpy>=1.26",
+]
+TUTORIALS = ["matplotlib>=3.8", "scikit-learn>=1.4"]
+TEST = ["pytest>=8.0", "mypy>=1.11", "ruff>=0.6", *TUTORIALS]
+SERVING = ["tensorflow-serving-api>=2.19"]
+
+setup(
+    name="tfp_genext",
+    version=VERSION,
+    description="Generative models for TensorFlow Probability and Keras 3",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["tfp_genext", "tfp_genext.*"]),
+    package_data={"tfp_genext": ["py.typed"]},
+    install_requires=REQUIRED,
+    extras_require={"test": TEST, "tutorials": TUTORIALS, "serving": SERVING},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,40 @@
+"""Generative models for TensorFlow Probability and Keras 3.
+
+Example:
+
+```python
+import tfp_genext as gx
+
+flow = gx.flows.real_nvp([4], num_layers=4, hidden_units=[32])
+model = gx.models.DensityModel(flow)
+```
+"""
+
+# ruff: noqa: E402
+from tfp_genext._backend import require_tensorflow_backend
+
+require_tensorflow_backend()
+
+from tfp_genext import (
+    bijectors,
+    flows,
+    masks,
+    models,
+    networks,
+    numerics,
+    serving,
+    transformers,
+)
+from tfp_genext._version import __version__
+
+__all__ = [
+    "__version__",
+    "bijectors",
+    "flows",
+    "masks",
+    "models",
+    "networks",
+    "numerics",
+    "serving",
+    "transformers",
+]

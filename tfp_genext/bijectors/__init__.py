@@ -1,0 +1,17 @@
+"""Bijectors: `tfb.Bijector` subclasses whose networks are Keras 3 layers."""
+
+from tfp_genext.bijectors.act_norm import ActNorm
+from tfp_genext.bijectors.base import OneEvaluationBijector
+from tfp_genext.bijectors.compose import Compose
+from tfp_genext.bijectors.conditioning import Conditioned
+from tfp_genext.bijectors.coupling import AdditiveCoupling, AffineCoupling, Coupling
+
+__all__ = [
+    "ActNorm",
+    "AdditiveCoupling",
+    "AffineCoupling",
+    "Compose",
+    "Conditioned",
+    "Coupling",
+    "OneEvaluationBijector",
+]

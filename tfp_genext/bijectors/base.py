@@ -1,0 +1,67 @@
+"""One evaluation gives both value and log-determinant."""
+
+from __future__ import annotations
+
+import abc
+import weakref
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfb = tfp.bijectors
+
+
+class OneEvaluationBijector(tfb.Bijector):
+    """A bijector whose value and log-determinant come from one evaluation.
+
+    Subclasses say how to compute both at once; TFP's own cache carries the log-determinant to
+    whoever asks for it next, in eager, graph and XLA execution alike. So `sample`, `log_prob` and
+    `experimental_sample_and_log_prob` of a transformed distribution evaluate a network once.
+    """
+
+    @abc.abstractmethod
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns y = f(x) and log|det df/dx|, summed over the event."""
+
+    @abc.abstractmethod
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns x = f^-1(y) and log|det df^-1/dy|, summed over the event."""
+
+    @property
+    def conditional_event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one event of `conditional_input`; `None` where it takes none."""
+        return None
+
+    def takes(self, condition: str) -> bool:
+        """Tells whether the bijector can use the keyword argument `condition`."""
+        del condition
+        return False
+
+    def _forward(self, x: tf.Tensor, **conditions: Any) -> tf.Tensor:
+        y, log_det = self._forward_and_log_det(x, **conditions)
+        _remember(self._cache.forward_attributes(x, **conditions), y, -log_det)
+        return y
+
+    def _inverse(self, y: tf.Tensor, **conditions: Any) -> tf.Tensor:
+        x, log_det = self._inverse_and_log_det(y, **conditions)
+        _remember(self._cache.inverse_attributes(y, **conditions), x, log_det)
+        return x
+
+    def _forward_log_det_jacobian(self, x: tf.Tensor, **conditions: Any) -> tf.Tensor:
+        return self._forward_and_log_det(x, **conditions)[1]
+
+    def _inverse_log_det_jacobian(self, y: tf.Tensor, **conditions: Any) -> tf.Tensor:
+        return self._inverse_and_log_det(y, **conditions)[1]
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
+        del dtype
+        return {}
+
+
+def _remember(attributes: dict[str, Any], output: tf.Tensor, ildj: tf.Tensor) -> None:
+    # TFP keeps the attributes as long as the input lives. A log-determinant that outlives the output
+    # would be stale after an assignment, and cut off from the gradient tape that comes next.
+    attributes["ildj"] = ildj
+    weakref.finalize(output, attributes.pop, "ildj", None).atexit = False

@@ -1,0 +1,111 @@
+"""A chain that delivers keyword arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tensorflow_probability.python.bijectors.chain import _Chain
+
+from tfp_genext import checks
+from tfp_genext.bijectors import conditioning
+
+tfb = tfp.bijectors
+
+
+class Compose(_Chain):
+    """A `tfb.Chain` that sends keyword arguments to every member that takes them.
+
+        forward   y = b_1(b_2(... b_n(x)))
+        inverse   x = b_n^-1(... b_2^-1(b_1^-1(y)))
+        log-det   the sum of the members'
+
+    `tfb.Chain` files keyword arguments under the names of its members and drops the rest in silence.
+    `Compose` hands `conditional_input=c` to each member that takes it, through `tfb.Chain`,
+    `tfb.Invert` and `Compose` at any depth, and raises where none does. The filing of `tfb.Chain`,
+    `{member.name: {...}}`, works too.
+
+    Args:
+      bijectors: the members, outermost first: the last one is the first that `forward` applies.
+      validate_args: as in `tfb.Chain`. Default: `False`.
+      validate_event_size: as in `tfb.Chain`. Default: `True`.
+      name: name of the bijector. Default: `"compose"`.
+
+    Raises:
+      TypeError: where a member is no `tfb.Bijector`.
+      ValueError: at a call with a keyword argument that no member takes.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+    import tfp_genext as gx
+
+    network = gx.networks.MLP([1, 2], [16], conditional_event_shape=[3])
+    coupling = gx.bijectors.AffineCoupling(1, shift_and_log_scale_fn=network)
+    flow = gx.bijectors.Compose([tfp.bijectors.Tanh(), coupling])
+    y = flow.forward(tf.zeros([5, 2]), conditional_input=tf.ones([5, 3]))
+    assert y.shape == [5, 2]
+    ```
+    """
+
+    routes_conditions = True
+
+    def __init__(
+        self,
+        bijectors: Sequence[tfb.Bijector],
+        *,
+        validate_args: bool = False,
+        validate_event_size: bool = True,
+        name: str | None = None,
+    ) -> None:
+        parameters = dict(locals())
+        _check_members(bijectors)
+        super().__init__(
+            bijectors=list(bijectors),
+            validate_args=validate_args,
+            validate_event_size=validate_event_size,
+            parameters=parameters,
+            name=name or "compose",
+        )
+
+    def _walk_forward(self, step_fn: Callable, x: Any, **conditions: Any) -> Any:
+        self._check_taken(conditions)
+        for member in reversed(self.bijectors):
+            x = step_fn(member, x, **self._for_member(member, conditions))
+        return x
+
+    def _walk_inverse(self, step_fn: Callable, y: Any, **conditions: Any) -> Any:
+        self._check_taken(conditions)
+        for member in self.bijectors:
+            y = step_fn(member, y, **self._for_member(member, conditions))
+        return y
+
+    def _for_member(self, member: tfb.Bijector, conditions: dict[str, Any]) -> dict[str, Any]:
+        filed = conditions.get(member.name, {}) if self._files(member.name, conditions) else {}
+        return {**conditioning.route(member, conditions), **filed}
+
+    def _check_taken(self, conditions: dict[str, Any]) -> None:
+        names = {member.name for member in self.bijectors}
+        for name, value in conditions.items():
+            filed = isinstance(value, dict) and name in names
+            if not filed and not conditioning.takes(self, name):
+                raise ValueError(
+                    f"`{name}` must be taken by a member of `{self.name}`, and none takes it. "
+                    f"Received: members {[member.name for member in self.bijectors]}"
+                )
+
+    @staticmethod
+    def _files(name: str, conditions: dict[str, Any]) -> bool:
+        return isinstance(conditions.get(name), dict)
+
+
+def _check_members(bijectors: Any) -> None:
+    members = tf.nest.flatten(bijectors) if isinstance(bijectors, (list, tuple)) else [bijectors]
+    if not isinstance(bijectors, (list, tuple)) or not all(
+        isinstance(member, tfb.Bijector) for member in members
+    ):
+        raise TypeError(checks.message("bijectors", "a sequence of tfb.Bijector", bijectors))

@@ -1,0 +1,67 @@
+"""From a conditioner and what it sees to the bijector of what it does not see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_genext import tracking
+from tfp_genext.transformers import Transformer
+
+tfb = tfp.bijectors
+
+
+def transformed_params(
+    network: tracking.KerasNetwork,
+    transformer: Transformer,
+    visible: tf.Tensor,
+    num_units: int,
+    **conditions: Any,
+) -> tfb.Bijector:
+    """Returns the scalar bijector whose parameters a Keras layer computes from `visible`.
+
+    Args:
+      network: gives `[..., num_units, params_size]`, or a tuple of `params_size` tensors
+        `[..., num_units]`; with one parameter `[..., num_units]` does too.
+      transformer: turns the parameters into a bijector.
+      visible: `[..., d]`, what the network may look at.
+      num_units: how many units the bijector acts on.
+      **conditions: keyword arguments of the network, such as `conditional_input`.
+
+    Raises:
+      ValueError: where the network's output has another size.
+    """
+    output = network(visible, **conditions)
+    params = _unstack(output, transformer.params_size, num_units)
+    if params is None:
+        shapes = tf.nest.map_structure(lambda t: t.shape.as_list(), output)
+        raise ValueError(
+            f"The network `{network.network.name}` must return parameters of shape "
+            f"[..., {num_units}, {transformer.params_size}], or a tuple of "
+            f"{transformer.params_size} of shape [..., {num_units}]. Received: shape {shapes}"
+        )
+    return transformer.bijector(params)
+
+
+def _unstack(output: Any, size: int, num_units: int) -> Sequence[tf.Tensor] | None:
+    if isinstance(output, (list, tuple)):
+        fits = len(output) == size and all(t.shape[-1:] == [num_units] for t in output)
+        return output if fits else None
+    if output.shape[-2:] == [num_units, size]:
+        return tf.unstack(output, axis=-1)
+    if size == 1 and output.shape[-1:] == [num_units]:
+        return [output]
+    return None
+
+
+def shift_and_scale(shift: tf.Tensor | None, log_scale: tf.Tensor | None) -> tfb.Bijector:
+    """Returns the bijector x -> exp(log_scale) * x + shift, as TFP builds it; `None` means zero."""
+    parts: list[tfb.Bijector] = []
+    if shift is not None:
+        parts.append(tfb.Shift(shift))
+    if log_scale is not None:
+        parts.append(tfb.Scale(log_scale=log_scale))
+    return tfb.Chain(parts)

@@ -1,0 +1,211 @@
+"""Where keyword arguments such as `conditional_input` go, and binding them for good."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tensorflow_probability.python.bijectors.composition import Composition
+from tensorflow_probability.python.internal.parameter_properties import (
+    NO_EVENT_NDIMS,
+    BatchedComponentProperties,
+    ParameterProperties,
+)
+
+from tfp_genext import tracking
+from tfp_genext.bijectors.base import OneEvaluationBijector
+
+tfb = tfp.bijectors
+
+_CONDITIONERS = ("shift_and_log_scale_fn", "bijector_fn")
+
+
+def members(bijector: tfb.Bijector) -> list[tfb.Bijector]:
+    """Returns the bijectors that a composition or an inversion is made of."""
+    if isinstance(bijector, Composition):
+        return tf.nest.flatten(bijector.bijectors)
+    inner = getattr(bijector, "bijector", None)
+    return [inner] if isinstance(inner, tfb.Bijector) else []
+
+
+def takes(bijector: tfb.Bijector, condition: str) -> bool:
+    """Tells whether a bijector, or a member at any depth, uses the keyword argument `condition`."""
+    if isinstance(bijector, OneEvaluationBijector):
+        return bijector.takes(condition)
+    inner = members(bijector)
+    if inner:
+        return any(takes(member, condition) for member in inner)
+    functions = [(bijector.parameters or {}).get(name) for name in _CONDITIONERS]
+    if any(functions):
+        return any(f is not None and tracking.takes(f, condition) for f in functions)
+    return tracking.accepts_keyword(bijector._forward, condition)
+
+
+def conditional_event_shape(bijector: tfb.Bijector) -> tuple[int, ...] | None:
+    """Returns the shape of one context event that a bijector, or a member of it, asks for."""
+    if isinstance(bijector, OneEvaluationBijector):
+        return bijector.conditional_event_shape
+    shapes = [conditional_event_shape(member) for member in members(bijector)]
+    return next((shape for shape in shapes if shape is not None), None)
+
+
+def route(bijector: tfb.Bijector, conditions: dict[str, Any]) -> dict[str, Any]:
+    """Returns the keyword arguments with which `bijector` passes `conditions` to its members.
+
+    `tfb.Chain` wants them filed under the names of its members; everything else takes them as they
+    are. What the bijector does not take is left out.
+    """
+    taken = {name: value for name, value in conditions.items() if takes(bijector, name)}
+    if isinstance(bijector, OneEvaluationBijector) or not taken:
+        return taken
+    if isinstance(bijector, tfb.Invert):
+        return route(bijector.bijector, taken)
+    if isinstance(bijector, Composition) and not getattr(bijector, "routes_conditions", False):
+        return _filed_by_name(bijector, taken)
+    return taken
+
+
+def _filed_by_name(bijector: Composition, conditions: dict[str, Any]) -> dict[str, Any]:
+    filed: dict[str, Any] = {}
+    for member in members(bijector):
+        routed = route(member, conditions)
+        if filed.setdefault(member.name, routed).keys() != routed.keys():
+            raise ValueError(
+                f"Members of `{bijector.name}` must have names of their own for keyword arguments "
+                f"to reach them. Received: two members named {member.name!r}, of which only one "
+                f"takes {sorted(conditions)}"
+            )
+    return {name: routed for name, routed in filed.items() if routed}
+
+
+class Conditioned(OneEvaluationBijector):
+    """A bijector with its `conditional_input` bound, so that it takes no keyword arguments.
+
+        forward   y = f(x; c)
+        inverse   x = f^-1(y; c)
+        log-det   that of f(.; c)
+
+    The leading dimensions of `c` become the bijector's batch shape. Cheap where `f` is cheap.
+
+    Args:
+      bijector: the bijector `f`, ours or a composition, that takes `conditional_input`.
+      conditional_input: context `[..., *conditional_event_shape]`.
+      validate_args: passed to `tfb.Bijector`. Default: `False`.
+      name: name of the bijector. Default: `"conditioned"`.
+
+    Raises:
+      ValueError: where `bijector` takes no `conditional_input`, or one of another shape.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    flow = gx.flows.real_nvp([2], num_layers=2, hidden_units=[8], conditional_event_shape=[3])
+    bound = gx.bijectors.Conditioned(flow.bijector, tf.ones([5, 3]))
+    assert bound.forward(tf.zeros([10, 5, 2])).shape == [10, 5, 2]
+    ```
+    """
+
+    def __init__(
+        self,
+        bijector: tfb.Bijector,
+        conditional_input: Any,
+        *,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
+        parameters = dict(locals())
+        if not isinstance(conditional_input, tf.Variable):
+            conditional_input = tf.convert_to_tensor(conditional_input)
+        _check_condition(bijector, conditional_input)
+        name = name or "conditioned"
+        with tf.name_scope(name) as name:
+            self._bijector = bijector
+            self._conditional_input = conditional_input
+            super().__init__(
+                forward_min_event_ndims=bijector.forward_min_event_ndims,
+                inverse_min_event_ndims=bijector.inverse_min_event_ndims,
+                is_constant_jacobian=bijector.is_constant_jacobian,
+                validate_args=validate_args,
+                parameters=parameters,
+                name=name,
+            )
+
+    @property
+    def bijector(self) -> tfb.Bijector:
+        """The bijector before its context was bound."""
+        return self._bijector
+
+    @property
+    def conditional_input(self) -> Any:
+        """The context that was bound."""
+        return self._conditional_input
+
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        bound = self._bound(conditions)
+        return self._bijector.forward(x, **bound), self._bijector.forward_log_det_jacobian(
+            x, self._bijector.forward_min_event_ndims, **bound
+        )
+
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        bound = self._bound(conditions)
+        return self._bijector.inverse(y, **bound), self._bijector.inverse_log_det_jacobian(
+            y, self._bijector.inverse_min_event_ndims, **bound
+        )
+
+    def _bound(self, conditions: dict[str, Any]) -> dict[str, Any]:
+        if conditions:
+            raise ValueError(
+                f"`{self.name}` takes no keyword arguments: its context is bound. "
+                f"Received: {sorted(conditions)}"
+            )
+        # One tensor for both calls: TFP's cache goes by identity.
+        c = tf.convert_to_tensor(self._conditional_input)
+        return route(self._bijector, {"conditional_input": c})
+
+    def _forward_event_shape(self, shape: Any) -> Any:
+        return self._bijector.forward_event_shape(shape)
+
+    def _forward_event_shape_tensor(self, shape: Any) -> Any:
+        return self._bijector.forward_event_shape_tensor(shape)
+
+    def _inverse_event_shape(self, shape: Any) -> Any:
+        return self._bijector.inverse_event_shape(shape)
+
+    def _inverse_event_shape_tensor(self, shape: Any) -> Any:
+        return self._bijector.inverse_event_shape_tensor(shape)
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
+        del dtype
+        return {
+            # Left out where it has no batch: TFP cannot slice a permutation.
+            "bijector": BatchedComponentProperties(
+                event_ndims=lambda self, ndims: (
+                    NO_EVENT_NDIMS
+                    if self.bijector.experimental_batch_shape(ndims).rank == 0
+                    else ndims
+                )
+            ),
+            "conditional_input": ParameterProperties(
+                event_ndims=lambda self, ndims: len(conditional_event_shape(self.bijector) or (0,))
+            ),
+        }
+
+
+def _check_condition(bijector: tfb.Bijector, conditional_input: tf.Tensor) -> None:
+    if not takes(bijector, "conditional_input"):
+        raise ValueError(
+            "`bijector` must take `conditional_input`. Received: "
+            f"{bijector.name}, in which no network does"
+        )
+    expected = conditional_event_shape(bijector)
+    shape = conditional_input.shape
+    if expected is not None and not shape[-len(expected) :].is_compatible_with(expected):
+        raise ValueError(
+            f"`conditional_input` must be of shape [..., {', '.join(map(str, expected))}]. "
+            f"Received: shape {shape.as_list()}"
+        )

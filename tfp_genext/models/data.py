@@ -1,0 +1,278 @@
+"""What a model accepts as data: one boundary for arrays, datasets and generators."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_genext import checks
+
+_NOT_FINITE = "must be finite, and this dataset gave NaN or infinite entries"
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Checked input in the form that Keras takes: events as `x`, or contexts `x` and events `y`."""
+
+    x: Any
+    y: Any = None
+    sample_weight: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DataCheck:
+    """Checks data against the events, and contexts, of a distribution.
+
+    Arrays are checked whole before anything else happens. Datasets and generators are checked batch
+    by batch as they are read, outside the compiled step, where XLA would drop an assertion.
+
+    Args:
+      event_shape: shape of one event.
+      dtype: dtype of the events.
+      conditional_event_shape: shape of one context event; `None` for an unconditional model.
+    """
+
+    event_shape: tuple[int, ...]
+    dtype: tf.DType
+    conditional_event_shape: tuple[int, ...] | None
+
+    @property
+    def conditional(self) -> bool:
+        """Whether data are pairs of context and event."""
+        return self.conditional_event_shape is not None
+
+    def training(self, x: Any, y: Any = None, sample_weight: Any = None) -> Data:
+        """Checks the data of `fit` and `evaluate`."""
+        if not is_stream(x):
+            return self._arrays(x, y, sample_weight)
+        if y is not None or sample_weight is not None:
+            raise ValueError(
+                "`y` and `sample_weight` must be None where `x` is a dataset that gives them itself. "
+                f"Received: x of type {type(x).__name__}"
+            )
+        return Data(self._stream(x))
+
+    def prediction(self, x: Any) -> Any:
+        """Checks the data of `predict`: events, or a pair of contexts and events."""
+        if not self.conditional:
+            return self._stream(x) if is_stream(x) else self._events(x)
+        if isinstance(x, (list, tuple)) and len(x) == 2:
+            return self._pair(*x)
+        if is_stream(x):
+            return self._stream(x)
+        raise ValueError(_missing("a pair (conditional_input, x)"))
+
+    def batch(self, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+        """Checks one batch by its shapes and dtypes; returns context or `None`, and events."""
+        if not self.conditional:
+            if y is not None:
+                raise ValueError(
+                    "`y` must be None: this distribution takes no `conditional_input`. A dataset "
+                    "gives x, or (x, None, sample_weight). Received: a pair"
+                )
+            context, events = None, x
+        elif y is not None:
+            context, events = x, y
+        elif isinstance(x, (list, tuple)) and len(x) == 2:
+            context, events = x
+        else:
+            raise ValueError(_missing("pairs (conditional_input, x)"))
+        self._check_static(context, events)
+        return context, events
+
+    def _check_static(self, context: Any, events: Any) -> None:
+        checks.event("x", events, self.event_shape, self.dtype)
+        if context is not None:
+            checks.context("conditional_input", context, self.conditional_event_shape)
+
+    def _arrays(self, x: Any, y: Any, sample_weight: Any) -> Data:
+        if self.conditional:
+            if y is None:
+                raise ValueError(_missing("a call with (conditional_input, x)"))
+            x, y = self._pair(x, y)
+        elif y is not None:
+            raise ValueError(
+                "`y` must be None: this distribution takes no `conditional_input`. "
+                f"Received: y of type {type(y).__name__}"
+            )
+        else:
+            x = self._events(x)
+        if sample_weight is None:
+            return Data(x, y)
+        # Keras drops the weights where there is no target: give it one that nobody reads.
+        target = np.zeros([len(x)], np.int8) if y is None else y
+        return Data(x, target, _weights(sample_weight, len(x)))
+
+    def _pair(self, context: Any, events: Any) -> tuple[Any, Any]:
+        context, events = _as_array("conditional_input", context), self._events(events)
+        checks.context("conditional_input", context, self.conditional_event_shape)
+        checks.finite("conditional_input", np.asarray(context))
+        if len(context) != len(events):
+            raise ValueError(
+                "`conditional_input` and `x` must have as many rows. "
+                f"Received: {len(context)} and {len(events)}"
+            )
+        return context, events
+
+    def _events(self, x: Any) -> Any:
+        x = _as_array("x", x)
+        checks.event("x", x, self.event_shape, self.dtype)
+        if len(x) == 0:
+            raise ValueError(f"`x` must hold at least one row. Received: shape {tuple(x.shape)}")
+        checks.finite("x", np.asarray(x))
+        return x
+
+    def _stream(self, data: Any) -> Any:
+        if isinstance(data, tf.data.Dataset):
+            return self._dataset(data)
+        if isinstance(data, types.GeneratorType):
+            return self._generator(data)
+        if isinstance(data, keras.utils.PyDataset):
+            return _CheckedPyDataset(self, data)
+        return data
+
+    def _dataset(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        if dataset.cardinality() == 0:
+            raise ValueError("`x` must hold at least one batch. Received: an empty dataset")
+        # A part that is None has a spec of its own, which is not a `tf.TensorSpec`.
+        spec = tf.nest.map_structure(
+            lambda s: s if isinstance(s, tf.TensorSpec) else None, dataset.element_spec
+        )
+        self.batch(*keras.utils.unpack_x_y_sample_weight(spec))
+        return dataset.map(_all_finite, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _generator(self, batches: Iterator) -> Iterator:
+        first = next(batches, None)
+        if first is None:
+            raise ValueError("`x` must hold at least one batch. Received: an empty generator")
+        return _chained(self.checked_batch(first), map(self.checked_batch, batches))
+
+    def checked_batch(self, batch: Any) -> Any:
+        """Returns one batch of arrays after checking shapes, dtypes and values."""
+        self.batch(*keras.utils.unpack_x_y_sample_weight(batch))
+        for part in tf.nest.flatten(batch):
+            if part is not None:
+                checks.finite("x", np.asarray(part))
+        return batch if isinstance(batch, tuple) else (batch,)
+
+
+class _CheckedPyDataset(keras.utils.PyDataset):
+    """A `PyDataset` whose batches are checked as they are read."""
+
+    def __init__(self, check: DataCheck, inner: keras.utils.PyDataset) -> None:
+        super().__init__(
+            workers=inner.workers,
+            use_multiprocessing=inner.use_multiprocessing,
+            max_queue_size=inner.max_queue_size,
+        )
+        self._check = check
+        self._inner = inner
+
+    def __getitem__(self, index: int) -> Any:
+        return self._check.checked_batch(self._inner[index])
+
+    @property
+    def num_batches(self) -> int | None:
+        return self._inner.num_batches
+
+    def on_epoch_begin(self) -> None:
+        self._inner.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self._inner.on_epoch_end()
+
+
+def first_batch(data: Data, batch_size: int) -> tuple[Data, tuple[Any, Any]]:
+    """Returns a first batch `(x, y)`, and the data with nothing of it lost.
+
+    Of an array, rows spread evenly over it: the first rows of a sorted one show too little.
+    """
+    if isinstance(data.x, tf.data.Dataset):
+        batch = next(iter(data.x.take(1)))
+    elif isinstance(data.x, types.GeneratorType):
+        batch = next(data.x)
+        data = dataclasses.replace(data, x=_chained(batch, data.x))
+    elif isinstance(data.x, keras.utils.PyDataset):
+        batch = data.x[0]
+    else:
+        step = max(1, len(data.x) // batch_size)
+        y = None if data.y is None else data.y[::step][:batch_size]
+        return data, (data.x[::step][:batch_size], y)
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    return data, (x, y)
+
+
+def _chained(first: Any, rest: Iterator) -> Iterator:
+    # Keras takes generators, and no other iterators.
+    yield first
+    yield from rest
+
+
+def clear_error(error: tf.errors.InvalidArgumentError) -> Exception:
+    """Returns the error of a dataset's bad values in the package's form; others as they are."""
+    if _NOT_FINITE not in str(error):
+        return error
+    return ValueError(
+        f"`x` {_NOT_FINITE}. The weights are those of the last good step. "
+        "Received: NaN or infinite entries"
+    )
+
+
+def _all_finite(*batch: Any) -> Any:
+    parts = [part for part in tf.nest.flatten(batch) if _is_float_tensor(part)]
+    checked = [tf.debugging.assert_all_finite(part, f"`x` {_NOT_FINITE}") for part in parts]
+    with tf.control_dependencies(checked):
+        batch = tf.nest.map_structure(lambda t: t if t is None else tf.identity(t), batch)
+    return batch if len(batch) > 1 else batch[0]
+
+
+def _is_float_tensor(value: Any) -> bool:
+    return tf.is_tensor(value) and value.dtype.is_floating
+
+
+def is_stream(x: Any) -> bool:
+    """Tells whether data come in batches, from a dataset or generator, rather than as arrays."""
+    if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset, keras.utils.PyDataset)):
+        return True
+    arrays = (list, tuple, str, dict)
+    return hasattr(x, "__iter__") and not hasattr(x, "__array__") and not isinstance(x, arrays)
+
+
+def _as_array(name: str, value: Any) -> Any:
+    if tf.is_tensor(value):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be an array of numbers. Received: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"`{name}` must be an array of numbers. Received: dtype {array.dtype}")
+    return array
+
+
+def _weights(sample_weight: Any, rows: int) -> np.ndarray:
+    weights = np.asarray(sample_weight)
+    if weights.shape != (rows,) or weights.dtype.kind not in "biuf":
+        raise ValueError(
+            f"`sample_weight` must be numbers of shape [{rows}]. "
+            f"Received: shape {list(weights.shape)}, dtype {weights.dtype}"
+        )
+    checks.finite("sample_weight", weights)
+    if (weights < 0).any():
+        raise ValueError(
+            f"`sample_weight` must not be negative. Received: smallest {weights.min()}"
+        )
+    return weights
+
+
+def _missing(expected: str) -> str:
+    return (
+        f"`conditional_input` must be given: this distribution needs {expected}. "
+        "Received: events alone"
+    )

@@ -1,0 +1,321 @@
+"""Maximum likelihood with Keras for any TFP distribution."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_genext import checks, flows, numerics, serving, tracking
+from tfp_genext.bijectors import act_norm
+from tfp_genext.models import data as data_lib
+
+tfd = tfp.distributions
+
+
+class DensityModel(keras.Model):
+    """A Keras model that fits a TFP distribution by maximum likelihood.
+
+        call      log p(x)                                       or log p(x | c)
+        loss      sum_i(w_i * -log p(x_i)) / sum_i(w_i)          plus the layers' own losses
+
+    Any `tfd.Distribution` will do, ours or TFP's: its Keras layers and `tf.Variable`s become the
+    model's weights. A flow with `conditional_event_shape` makes the model conditional: then every
+    call takes contexts before events, `fit(c, x)`, `evaluate(c, x)`, `predict((c, x))`.
+
+    Metrics are `nll`, in nats, and on request `bits_per_dim`. User metrics are called with the
+    events as `y_true` and the log-densities as `y_pred`.
+
+    Args:
+      distribution: of empty batch shape and known event shape, with at least one trainable variable
+        to be fitted.
+      bits_per_dim: whether to report bits per dimension too, for integer-valued data such as
+        images. Default: `False`.
+      conditional_event_shape: shape of one context event, where the networks do not say it
+        themselves. Default: read from the distribution.
+      **kwargs: further arguments of `keras.Model`, such as `name`.
+
+    Raises:
+      TypeError: where `distribution` is no single-part `tfd.Distribution`.
+      ValueError: where its shapes do not serve; in `fit`, where it has no trainable variable, and
+        for data of another shape or with NaN or infinite entries.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import tfp_genext as gx
+
+    x = np.random.default_rng(0).normal(5.0, 3.0, [256, 2]).astype("float32")
+    flow = gx.flows.real_nvp([2], num_layers=2, hidden_units=[16], act_norm=True)
+    model = gx.models.DensityModel(flow)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3))
+    model.fit(x, epochs=1, verbose=0)
+    assert model.predict(x, verbose=0).shape == (256,)
+    assert model.sample(10, seed=[1, 2]).shape == [10, 2]
+    ```
+    """
+
+    def __init__(
+        self,
+        distribution: tfd.Distribution,
+        *,
+        bits_per_dim: bool = False,
+        conditional_event_shape: tuple[int, ...] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        serving.check_servable(distribution)
+        super().__init__(autocast=False, **kwargs)
+        # Past Keras' own tracking: the weights belong to the model once, as layers and variables.
+        object.__setattr__(self, "_distribution", distribution)
+        self._networks = tracking.networks(distribution)
+        self._loose_variables = tracking.loose_variables(distribution)
+        self._check = data_lib.DataCheck(
+            tuple(distribution.event_shape.as_list()),
+            distribution.dtype,
+            conditional_event_shape or flows.conditional_event_shape(distribution),
+        )
+        self._nll = keras.metrics.Mean(name="nll")
+        self._bits = keras.metrics.Mean(name="bits_per_dim") if bits_per_dim else None
+        self.built = True
+
+    @property
+    def distribution(self) -> tfd.Distribution:
+        """The distribution that is fitted; it shares its variables with the model."""
+        return self._distribution
+
+    @property
+    def conditional_event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one context event; `None` for an unconditional model."""
+        return self._check.conditional_event_shape
+
+    def call(self, inputs: Any) -> tf.Tensor:
+        """Returns log-densities `[N]`, in nats, of events, or of a pair of contexts and events."""
+        context, x = self._check.batch(inputs, None, None)
+        # Replicas handed the very same tensor would share TFP's cached results.
+        x = tf.identity(tf.cast(x, self.distribution.dtype))
+        if context is not None:
+            context = tf.identity(context)
+        return self.distribution.log_prob(x, **flows.bijector_kwargs(self.distribution, context))
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        batch = keras.tree.flatten(inputs)[0].shape[0]
+        return keras.KerasTensor((batch,), dtype=self.distribution.dtype.name)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        return super().train_step(self._joined(data))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        return super().test_step(self._joined(data))
+
+    def predict_step(self, data: Any) -> tf.Tensor:
+        return super().predict_step(self._joined(data))
+
+    def _joined(self, data: Any) -> tuple[Any, None, Any]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not self._check.conditional:
+            # A target beside weights is the one that `DataCheck` made for Keras' sake.
+            y = None if sample_weight is not None else y
+        context, x = self._check.batch(x, y, sample_weight)
+        return (x if context is None else (context, x)), None, sample_weight
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Returns the weighted mean negative log-likelihood in nats, plus the layers' losses."""
+        del x, y
+        if training:
+            self._check_trainable()
+        loss = _weighted_mean(-y_pred, sample_weight)
+        if training:
+            loss = tf.debugging.assert_all_finite(
+                loss, "the negative log-likelihood must be finite, and is not; no step was taken"
+            )
+        loss += tf.add_n([tf.zeros_like(loss), *(tf.cast(e, loss.dtype) for e in self.losses)])
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        self._nll.update_state(-y_pred, sample_weight)
+        if self._bits is not None:
+            bits = numerics.bits_per_dim(-y_pred, self._check.event_shape)
+            self._bits.update_state(bits, sample_weight)
+        events = x[1] if self._check.conditional else x
+        return super().compute_metrics(x, events, y_pred, sample_weight)
+
+    def compile(self, optimizer: Any = "adam", loss: Any = None, **kwargs: Any) -> None:
+        """Configures training as in Keras; the loss is the negative log-likelihood.
+
+        Args:
+          optimizer: Keras optimizer. Default: `"adam"`.
+          loss: must be `None`.
+          **kwargs: further arguments of `keras.Model.compile`.
+
+        Raises:
+          ValueError: where a loss is given.
+        """
+        if loss is not None:
+            raise ValueError(checks.message("loss", "None: the loss is the NLL", loss))
+        super().compile(optimizer=optimizer, **kwargs)
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        call = _arguments(super().fit, args, kwargs)
+        if call.get("class_weight") is not None:
+            raise ValueError(checks.message("class_weight", "None", call["class_weight"]))
+        data = self._training_data(call)
+        if call.get("validation_data") is not None:
+            call["validation_data"] = self._validation_data(call["validation_data"])
+        data = self._initialize(data, call.get("batch_size") or 32)
+        call.update(vars(data))
+        if data_lib.is_stream(data.x) and not isinstance(data.x, keras.utils.PyDataset):
+            call.setdefault("shuffle", False)  # Keras cannot shuffle these, and warns by default.
+        return _with_clear_errors(super().fit, call)
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("_use_cached_eval_dataset"):  # Keras, from within `fit`: checked already.
+            return _with_clear_errors(super().evaluate, _arguments(super().evaluate, args, kwargs))
+        call = _arguments(super().evaluate, args, kwargs)
+        call.update(vars(self._training_data(call)))
+        return _with_clear_errors(super().evaluate, call)
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        call = _arguments(super().predict, args, kwargs)
+        call["x"] = self._check.prediction(call.get("x"))
+        return _with_clear_errors(super().predict, call)
+
+    @functools.wraps(keras.Model.train_on_batch)
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        call = _arguments(super().train_on_batch, args, kwargs)
+        call.update(vars(self._training_data(call)))
+        return super().train_on_batch(**call)
+
+    @functools.wraps(keras.Model.test_on_batch)
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        call = _arguments(super().test_on_batch, args, kwargs)
+        call.update(vars(self._training_data(call)))
+        return super().test_on_batch(**call)
+
+    @functools.wraps(keras.Model.predict_on_batch)
+    def predict_on_batch(self, x: Any) -> Any:
+        return super().predict_on_batch(self._check.prediction(x))
+
+    def sample(self, n: int, seed: Any = None, *, conditional_input: Any = None) -> tf.Tensor:
+        """Draws samples.
+
+        Args:
+          n: how many.
+          seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+
+        Returns:
+          Samples `[n, *event_shape]`, or `[n, N, *event_shape]` of a conditional model.
+
+        Raises:
+          ValueError: where `conditional_input` is missing or not wanted.
+        """
+        n = checks.positive_int("n", n)
+        seed = [0, seed] if isinstance(seed, int) else seed
+        if self._check.conditional != (conditional_input is not None):
+            expected = "given" if self._check.conditional else "None"
+            raise ValueError(checks.message("conditional_input", expected, conditional_input))
+        if conditional_input is None:
+            return self.distribution.sample(n, seed=seed)
+        return flows.condition(self.distribution, conditional_input).sample(n, seed=seed)
+
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        *,
+        overwrite: bool = False,
+        jit_compile: bool | None = None,
+        verbose: bool | None = None,
+    ) -> None:
+        """Writes the distribution as a versioned SavedModel; see `gx.serving.export`.
+
+        Args:
+          filepath: directory to write; its last part is an integer version, as in `"flow/1"`.
+          format: must be `"tf_saved_model"`.
+          overwrite: whether to replace an existing directory. Default: `False`.
+          jit_compile: whether the signatures are compiled by XLA. Default: not.
+          verbose: whether to print where the SavedModel was written. Default: `True`.
+
+        Raises:
+          ValueError: for another format, and as in `gx.serving.export`.
+          FileExistsError: where the directory exists and `overwrite` is false.
+        """
+        if format != "tf_saved_model":
+            raise ValueError(checks.message("format", "'tf_saved_model'", format))
+        serving.export(
+            self.distribution,
+            filepath,
+            overwrite=overwrite,
+            jit_compile=jit_compile,
+            conditional_event_shape=self._check.conditional_event_shape,
+        )
+        if verbose is not False:
+            print(f"SavedModel written to {os.fspath(filepath)}")
+
+    def _training_data(self, call: dict[str, Any]) -> data_lib.Data:
+        return self._check.training(call.get("x"), call.get("y"), call.get("sample_weight"))
+
+    def _validation_data(self, validation_data: Any) -> Any:
+        data = self._check.training(*keras.utils.unpack_x_y_sample_weight(validation_data))
+        return data.x, data.y, data.sample_weight
+
+    def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
+        bijector = getattr(self.distribution, "bijector", None)
+        if bijector is None or not act_norm.uninitialized(bijector):
+            return data
+        data, (x, y) = data_lib.first_batch(data, batch_size)
+        if not self._check.conditional:
+            y = None
+        context, events = self._check.batch(x, y, None)
+        events = tf.cast(events, self.distribution.dtype)
+        flows.initialize(self.distribution, events, conditional_input=context)
+        return data
+
+    def _check_trainable(self) -> None:
+        if not self.trainable_variables:
+            raise ValueError(
+                "`distribution` must have a trainable variable for `fit`. Received: "
+                f"{self.distribution.name}, whose Keras layers and tf.Variables number "
+                f"{len(self.variables)}, none of them trainable. A network in a closure is not seen: "
+                "hand it over as an argument"
+            )
+
+
+def _weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
+    if weights is None:
+        return tf.reduce_mean(values)
+    weights = tf.cast(weights, values.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(weights * values), tf.reduce_sum(weights))
+
+
+def _arguments(method: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    arguments = dict(inspect.signature(method).bind(*args, **kwargs).arguments)
+    further = arguments.pop("kwargs", {})
+    return {**arguments, **further}
+
+
+def _with_clear_errors(method: Callable, call: dict[str, Any]) -> Any:
+    try:
+        return method(**call)
+    except tf.errors.InvalidArgumentError as error:
+        raise data_lib.clear_error(error) from error

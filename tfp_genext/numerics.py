@@ -1,0 +1,51 @@
+"""Numerical building blocks: bounded log-scales and units of likelihood."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def soft_bound(x: tf.Tensor, bound: float) -> tf.Tensor:
+    """Squashes `x` smoothly into (-bound, bound), with slope 1 at 0.
+
+    soft_bound(x) = bound * tanh(x / bound)
+    """
+    return bound * tf.tanh(x / bound)
+
+
+def log_softplus(x: tf.Tensor) -> tf.Tensor:
+    """Returns log(softplus(x)), finite with a finite gradient for every finite `x`.
+
+    For x far below zero softplus(x) underflows, while its logarithm tends to x.
+    """
+    low = -15.0
+    safe = tf.maximum(x, low)
+    return tf.where(x < low, x, tf.math.log(tf.math.softplus(safe)))
+
+
+def bits_per_dim(nll: Any, event_shape: Sequence[int]) -> Any:
+    """Converts a negative log-likelihood in nats to bits per dimension.
+
+    bits/dim = nll / (D * log(2)), D the number of entries of one event. For integer-valued data the
+    density must be the one on the integer scale: nothing else is added here.
+
+    Args:
+      nll: negative log-likelihood in nats, of any shape.
+      event_shape: shape of one event.
+
+    Returns:
+      Bits per dimension, of the shape of `nll`.
+
+    Example:
+
+    ```python
+    import tfp_genext as gx
+
+    assert gx.numerics.bits_per_dim(64 * 0.6931471805599453, [8, 8]) == 1.0
+    ```
+    """
+    return nll / (math.prod(event_shape) * math.log(2.0))

@@ -1,0 +1,237 @@
+"""Export of distributions as SavedModels with named signatures, for TensorFlow Serving."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_genext import checks, flows
+
+tfd = tfp.distributions
+
+
+def export(
+    distribution: tfd.Distribution,
+    path: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    jit_compile: bool | None = None,
+    conditional_event_shape: tuple[int, ...] | None = None,
+) -> None:
+    """Writes a distribution as a versioned SavedModel that TensorFlow Serving runs.
+
+    Signatures; the batch size N is free, and a conditional flow takes `conditional_input`,
+    `[N, *conditional_event_shape]`, beside them:
+
+        log_prob              x [N, ...]                      -> log_prob [N], in nats
+        serving_default       the same
+        sample                num_samples int32 [],
+                              seed int32 [2]                  -> samples [num_samples, ...]
+        sample_and_log_prob   num_samples, seed               -> samples, log_prob
+        sample_rows           seed int32 [N, 2]               -> samples [N, ...]
+        forward               z [N, ...]                      -> x, log_prob    of a flow only
+        inverse               x [N, ...]                      -> z, log_prob    of a flow only
+
+    Samples of a conditional flow are `[num_samples, N, ...]`. A row of `sample_rows` depends on its
+    own seed alone and equals `distribution.sample(seed=row)`. The same seed gives the same samples
+    in every process. Nothing in the SavedModel assigns.
+
+    Args:
+      distribution: of empty batch shape and known event shape.
+      path: directory to write; its last part is an integer version, as in `"flow/1"`.
+      overwrite: whether to replace an existing directory. Default: `False`.
+      jit_compile: whether the signatures are compiled by XLA. Default: not.
+      conditional_event_shape: shape of one event of `conditional_input`, where the networks do not
+        say it themselves. Default: read from the distribution.
+
+    Raises:
+      TypeError: where `distribution` is no single-part `tfd.Distribution`.
+      ValueError: where its shapes do not serve, the path has no version, or a variable is hidden
+        from TFP in a closure.
+      FileExistsError: where the directory exists and `overwrite` is false.
+
+    Example:
+
+    ```python
+    import tempfile
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    flow = gx.flows.real_nvp([2], num_layers=2, hidden_units=[8])
+    with tempfile.TemporaryDirectory() as folder:
+        gx.serving.export(flow, f"{folder}/flow/1")
+        loaded = tf.saved_model.load(f"{folder}/flow/1")
+        answer = loaded.signatures["log_prob"](x=tf.zeros([3, 2]))
+    assert answer["log_prob"].shape == [3]
+    ```
+    """
+    path = os.path.abspath(os.fspath(path))
+    checks.path_version("path", path)
+    check_servable(distribution)
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(
+            "`path` must not exist, or `overwrite=True` be given. "
+            f"Received: path={path!r}, which exists"
+        )
+    context = conditional_event_shape or flows.conditional_event_shape(distribution)
+    functions = _Functions(distribution, context)
+    module = tf.Module()
+    # Each variable once and nothing else: what Keras layers track beside it is written twice and
+    # restored once by the C++ loader.
+    module.served_variables = list(distribution.variables)
+    with _appearing_whole(path) as staging:
+        _save(module, staging, functions.signatures(jit_compile))
+
+
+def check_servable(distribution: Any) -> None:
+    """Raises unless a distribution has one part, an empty batch shape and a known event shape."""
+    if not isinstance(distribution, tfd.Distribution):
+        raise TypeError(checks.message("distribution", "a tfd.Distribution", distribution))
+    if tf.nest.is_nested(distribution.dtype):
+        raise TypeError(
+            "`distribution` must have events of a single tensor. "
+            f"Received: a joint distribution of {distribution.dtype}"
+        )
+    if distribution.batch_shape != [] or not distribution.event_shape.is_fully_defined():
+        raise ValueError(
+            "`distribution` must have batch shape [] and a known event shape. Received: batch shape "
+            f"{distribution.batch_shape}, event shape {distribution.event_shape}"
+        )
+
+
+class _Functions:
+    """The functions behind the signatures of one distribution."""
+
+    def __init__(self, distribution: tfd.Distribution, context: tuple[int, ...] | None) -> None:
+        self.distribution = distribution
+        event = [None, *distribution.event_shape.as_list()]
+        self._x = tf.TensorSpec(event, distribution.dtype, name="x")
+        self._z = None
+        if _is_transformed(distribution):
+            base = distribution.distribution
+            self._z = tf.TensorSpec([None, *base.event_shape.as_list()], base.dtype, name="z")
+        self._context = []
+        if context is not None:
+            spec = tf.TensorSpec([None, *context], distribution.dtype, name="conditional_input")
+            self._context = [spec]
+
+    def signatures(self, jit_compile: bool | None) -> dict[str, Callable]:
+        """Returns the traced signatures by name."""
+        number = tf.TensorSpec([], tf.int32, name="num_samples")
+        seed = tf.TensorSpec([2], tf.int32, name="seed")
+        seeds = tf.TensorSpec([None, 2], tf.int32, name="seed")
+        plain: dict[str, tuple[Callable, list]] = {
+            "log_prob": (self.log_prob, [self._x]),
+            "sample": (self.sample, [number, seed]),
+            "sample_and_log_prob": (self.sample_and_log_prob, [number, seed]),
+            "sample_rows": (self.sample_rows, [seeds]),
+        }
+        if self._z is not None:
+            plain["forward"] = (self.forward, [self._z])
+            plain["inverse"] = (self.inverse, [self._x])
+        traced = {
+            name: tf.function(
+                function,
+                input_signature=[*specs, *self._context],
+                jit_compile=jit_compile,
+                autograph=False,
+            )
+            for name, (function, specs) in plain.items()
+        }
+        return {**traced, tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: traced["log_prob"]}
+
+    def log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        kwargs = flows.bijector_kwargs(self.distribution, conditional_input)
+        return {"log_prob": self.distribution.log_prob(x, **kwargs)}
+
+    def sample(
+        self, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
+    ) -> dict[str, tf.Tensor]:
+        return {"samples": self._bound(conditional_input).sample(num_samples, seed=seed)}
+
+    def sample_and_log_prob(
+        self, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
+    ) -> dict[str, tf.Tensor]:
+        bound = self._bound(conditional_input)
+        samples, log_prob = bound.experimental_sample_and_log_prob(num_samples, seed=seed)
+        return {"samples": samples, "log_prob": log_prob}
+
+    def sample_rows(self, seed: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        return {"samples": _sample_rows(self.distribution, seed, conditional_input)}
+
+    def forward(self, z: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        kwargs = self._kwargs(conditional_input)
+        bijector, base = self.distribution.bijector, self.distribution.distribution
+        x = bijector.forward(z, **kwargs)
+        log_det = bijector.forward_log_det_jacobian(z, len(base.event_shape), **kwargs)
+        return {"x": x, "log_prob": base.log_prob(z) - log_det}
+
+    def inverse(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        kwargs = self._kwargs(conditional_input)
+        bijector, base = self.distribution.bijector, self.distribution.distribution
+        z = bijector.inverse(x, **kwargs)
+        event_ndims = len(self.distribution.event_shape)
+        log_det = bijector.inverse_log_det_jacobian(x, event_ndims, **kwargs)
+        return {"z": z, "log_prob": base.log_prob(z) + log_det}
+
+    def _kwargs(self, conditional_input: Any) -> dict[str, Any]:
+        kwargs = flows.bijector_kwargs(self.distribution, conditional_input)
+        return kwargs.get("bijector_kwargs", {})
+
+    def _bound(self, conditional_input: Any) -> tfd.Distribution:
+        if conditional_input is None:
+            return self.distribution
+        return flows.condition(self.distribution, conditional_input)
+
+
+def _is_transformed(distribution: tfd.Distribution) -> bool:
+    return isinstance(getattr(distribution, "bijector", None), tfp.bijectors.Bijector)
+
+
+def _sample_rows(
+    distribution: tfd.Distribution, seeds: tf.Tensor, conditional_input: Any = None
+) -> tf.Tensor:
+    # Noise row by row, as each row has its own seed, and then one pass through the networks.
+    if not _is_transformed(distribution):
+        return tf.map_fn(
+            lambda seed: distribution.sample(seed=seed),
+            seeds,
+            fn_output_signature=tf.TensorSpec(distribution.event_shape, distribution.dtype),
+        )
+    kwargs = flows.bijector_kwargs(distribution, conditional_input).get("bijector_kwargs", {})
+    return distribution.bijector.forward(_sample_rows(distribution.distribution, seeds), **kwargs)
+
+
+def _save(module: tf.Module, path: str, signatures: dict[str, Callable]) -> None:
+    try:
+        tf.saved_model.save(module, path, signatures=signatures)
+    except AssertionError as error:
+        raise ValueError(
+            "`distribution` must hold its variables where TFP can see them, not in a closure: "
+            "an attribute or a constructor argument. Received: a function that uses a variable "
+            f"missing from `distribution.variables` ({error})"
+        ) from error
+
+
+@contextlib.contextmanager
+def _appearing_whole(path: str) -> Iterator[str]:
+    """Gives a directory to write in that becomes `path` in one rename, or not at all."""
+    parent = os.path.dirname(path)
+    os.makedirs(parent, exist_ok=True)
+    # No integer, so that a server that watches the parent takes it for no version.
+    staging = tempfile.mkdtemp(prefix=".export-", dir=parent)
+    try:
+        written = os.path.join(staging, "written")
+        yield written
+        if os.path.lexists(path):
+            os.rename(path, os.path.join(staging, "replaced"))
+        os.rename(written, path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

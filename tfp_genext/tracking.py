@@ -1,0 +1,213 @@
+"""The joint: the only file that knows how both TensorFlow and Keras 3 keep variables.
+
+A `tf.Module` finds `tf.Variable`s only and a Keras layer finds `keras.Variable`s only. `KerasNetwork`
+shows a Keras layer to TensorFlow; `networks` and `loose_variables` show a distribution to Keras.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class _LiveVariables(Sequence):
+    """The `tf.Variable`s of a Keras layer, read anew at each look.
+
+    `tf.Module` flattens any sequence it finds, so that late variables and a change of `trainable`
+    are seen without a copy that could go stale.
+    """
+
+    def __init__(self, network: keras.Layer) -> None:
+        self._network = network
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._read()[index]
+
+    def __len__(self) -> int:
+        return len(self._network.variables)
+
+    def _read(self) -> list[tf.Variable]:
+        return [_tf_variable(variable) for variable in self._network.variables]
+
+
+def _tf_variable(variable: keras.Variable) -> tf.Variable:
+    # `value` is a cast tensor inside an autocast scope; `_value` is always the variable itself.
+    inner = variable._value
+    inner._trainable = variable.trainable
+    return inner
+
+
+class KerasNetwork(tf.Module):
+    """Shows a Keras layer to TensorFlow: its variables, and a call on any leading dimensions.
+
+    Args:
+      network: the Keras 3 layer.
+      event_ndims: rank of one input event; everything left of it is batch.
+    """
+
+    def __init__(self, network: keras.Layer, *, event_ndims: int = 1) -> None:
+        super().__init__(name=f"{network.name}_adapter")
+        self.network = self._no_dependency(network)
+        self.event_ndims = event_ndims
+        self._live_variables = _LiveVariables(network)
+
+    def __call__(self, x: tf.Tensor, **conditions: Any) -> Any:
+        """Calls the layer with one leading dimension and restores the others.
+
+        Args:
+          x: `[..., *event]`.
+          **conditions: further inputs, whose leading dimensions broadcast against those of `x`.
+
+        Returns:
+          The layer's output, a tensor or a structure of them, in the dtype of `x`.
+        """
+        inputs = [_Input(x, self.event_ndims)]
+        for name, value in conditions.items():
+            inputs.append(_Input(tf.convert_to_tensor(value), self._condition_ndims(name)))
+        batch = functools.reduce(_Batch.broadcast, [i.batch for i in inputs])
+        first, *others = [self._to_compute_dtype(i.flatten(batch)) for i in inputs]
+        output = self.network(first, **dict(zip(conditions, others, strict=True)))
+        return tf.nest.map_structure(lambda t: batch.restore(tf.cast(t, x.dtype)), output)
+
+    def _to_compute_dtype(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.cast(x, self.network.compute_dtype) if x.dtype.is_floating else x
+
+    def _condition_ndims(self, name: str) -> int:
+        shape = conditional_event_shape(self)
+        return 1 if shape is None or name != "conditional_input" else len(shape)
+
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Mapping:
+        # By position and nothing else: a layer tracked beside its variables is written twice and
+        # restored once by the C++ loader, and keys made from layer names do not restore.
+        del save_type, kwargs
+        return {str(i): variable for i, variable in enumerate(self._live_variables)}
+
+    def _lookup_dependency(self, name: str, cached_dependencies: Any = None) -> Any:
+        del cached_dependencies
+        return self._trackable_children().get(name)
+
+    def __deepcopy__(self, memo: dict) -> KerasNetwork:
+        copied = KerasNetwork(copy.deepcopy(self.network, memo), event_ndims=self.event_ndims)
+        memo[id(self)] = copied
+        return copied
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """Leading dimensions, as far as they are known and as a tensor."""
+
+    static: tf.TensorShape
+    dynamic: tf.Tensor | list[int]
+
+    def broadcast(self, other: _Batch) -> _Batch:
+        static = tf.broadcast_static_shape(self.static, other.static)
+        if static.is_fully_defined():
+            return _Batch(static, static.as_list())
+        return _Batch(static, tf.broadcast_dynamic_shape(self.dynamic, other.dynamic))
+
+    def restore(self, x: tf.Tensor) -> tf.Tensor:
+        """Gives a tensor `[N, ...]` the leading dimensions of this batch."""
+        if self.static.rank == 1:
+            return x
+        event = x.shape[1:].as_list()
+        restored = tf.reshape(x, tf.concat([self.dynamic, event], axis=0))
+        return tf.ensure_shape(restored, self.static.concatenate(event))
+
+
+class _Input:
+    """An input of a network: leading batch dimensions, then one event."""
+
+    def __init__(self, value: tf.Tensor, event_ndims: int) -> None:
+        split = value.shape.rank - event_ndims
+        static = value.shape[:split]
+        known = static.is_fully_defined()
+        self.value = value
+        self.event = value.shape[split:].as_list()
+        self.batch = _Batch(static, static.as_list() if known else tf.shape(value)[:split])
+
+    def flatten(self, batch: _Batch) -> tf.Tensor:
+        """Returns the value with the leading dimensions `batch`, flattened to one."""
+        value = self.value
+        if self.batch is not batch and not _identical(self.batch.static, batch.static):
+            value = tf.broadcast_to(value, tf.concat([batch.dynamic, self.event], axis=0))
+        return value if batch.static.rank == 1 else tf.reshape(value, [-1, *self.event])
+
+
+def _identical(a: tf.TensorShape, b: tf.TensorShape) -> bool:
+    return a.is_fully_defined() and b.is_fully_defined() and a.as_list() == b.as_list()
+
+
+def track(conditioner: Any, *, event_ndims: int = 1) -> Any:
+    """Returns a Keras 3 layer as `KerasNetwork`, and anything else as it is."""
+    if isinstance(conditioner, keras.Layer):
+        return KerasNetwork(conditioner, event_ndims=event_ndims)
+    return conditioner
+
+
+def conditional_event_shape(conditioner: Any) -> tuple[int, ...] | None:
+    """Returns the shape of one context event that a conditioner asks for, or `None`."""
+    network = conditioner.network if isinstance(conditioner, KerasNetwork) else conditioner
+    shape = getattr(network, "conditional_event_shape", None)
+    return None if shape is None else tuple(shape)
+
+
+def takes(conditioner: Any, condition: str) -> bool:
+    """Tells whether a conditioner can be called with the keyword argument `condition`."""
+    network = conditioner.network if isinstance(conditioner, KerasNetwork) else conditioner
+    if hasattr(network, "conditional_event_shape"):
+        return condition == "conditional_input" and network.conditional_event_shape is not None
+    return accepts_keyword(network.call if isinstance(network, keras.Layer) else network, condition)
+
+
+def accepts_keyword(function: Callable, name: str) -> bool:
+    """Tells from its signature whether a callable takes the keyword argument `name`."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return True
+    return name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY
+
+
+def networks(module: tf.Module) -> list[keras.Layer]:
+    """Returns the Keras layers held anywhere in a distribution or bijector, each once."""
+    return list(_leaves(module, keras.Layer))
+
+
+def loose_variables(module: tf.Module) -> list[keras.Variable]:
+    """Returns, as Keras variables that share storage, the variables that no Keras layer holds.
+
+    Wrapping what a layer already holds would make an optimizer update it twice.
+    """
+    held = {id(v._value) for network in networks(module) for v in network.variables}
+    found = list(_leaves(module, keras.Variable))
+    held.update(id(v._value) for v in found)
+    return [*found, *(_SharedVariable(v) for v in module.variables if id(v) not in held)]
+
+
+class _SharedVariable(keras.Variable):
+    """A Keras variable on the storage of a `tf.Variable`, which follows its `trainable`."""
+
+    def __init__(self, variable: tf.Variable) -> None:
+        super().__init__(variable, dtype=variable.dtype.name, trainable=variable.trainable)
+
+    @property
+    def trainable(self) -> bool:
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        _tf_variable(self)
+
+
+def _leaves(module: tf.Module, kind: type) -> Iterator[Any]:
+    return module._flatten(recursive=True, predicate=lambda leaf: isinstance(leaf, kind))

@@ -1,0 +1,77 @@
+"""Transformers that shift and scale."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_genext.transformers.base import Transformer
+from tfp_genext.transformers.scales import ExpScale, ScaleMap
+
+tfb = tfp.bijectors
+
+
+@dataclasses.dataclass(frozen=True)
+class Additive(Transformer):
+    """Adds a shift, as NICE does.
+
+        forward   y = x + shift
+        inverse   x = y - shift
+        log-det   0
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    shift = gx.transformers.Additive().bijector([tf.constant([1.0, 2.0])])
+    assert shift.forward([0.0, 0.0]).numpy().tolist() == [1.0, 2.0]
+    ```
+    """
+
+    @property
+    def params_size(self) -> int:
+        return 1
+
+    def bijector(self, params: Sequence[tf.Tensor]) -> tfb.Bijector:
+        (shift,) = params
+        return tfb.Shift(shift)
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine(Transformer):
+    """Scales and shifts, as Real NVP and MAF do.
+
+        forward   y = scale * x + shift
+        inverse   x = (y - shift) / scale
+        log-det   sum(log|scale|)
+
+    Args:
+      scale_map: how the second parameter becomes a scale. Default: `ExpScale()`, the exponential of
+        a log-scale bounded softly to (-5, 5).
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    affine = gx.transformers.Affine(scale_map=gx.transformers.SoftplusScale())
+    start = affine.bijector([tf.zeros([3]), tf.zeros([3])])
+    tf.debugging.assert_near(start.forward([1.0, 2.0, 3.0]), [1.0, 2.0, 3.0])
+    ```
+    """
+
+    scale_map: ScaleMap = dataclasses.field(default_factory=ExpScale, kw_only=True)
+
+    @property
+    def params_size(self) -> int:
+        return 2
+
+    def bijector(self, params: Sequence[tf.Tensor]) -> tfb.Bijector:
+        shift, raw_scale = params
+        return tfb.Chain([tfb.Shift(shift), self.scale_map.bijector(raw_scale)])

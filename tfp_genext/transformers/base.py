@@ -1,0 +1,29 @@
+"""What a transformer is."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfb = tfp.bijectors
+
+
+class Transformer(abc.ABC):
+    """A rule that turns parameters into a bijector of scalars.
+
+    A transformer is a value: two with equal options are equal and hash alike. It holds no variables.
+    Zero parameters give the identity, or what is nearest to it, so that a network whose last layer
+    starts at zero starts as the identity.
+    """
+
+    @property
+    @abc.abstractmethod
+    def params_size(self) -> int:
+        """How many parameters one dimension needs."""
+
+    @abc.abstractmethod
+    def bijector(self, params: Sequence[tf.Tensor]) -> tfb.Bijector:
+        """Returns the scalar bijector of `params_size` tensors, each `[..., D]`."""
