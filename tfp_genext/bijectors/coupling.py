@@ -51,6 +51,7 @@ class Coupling(OneEvaluationBijector):
         self._num_masked = None if num_masked is None else int(num_masked)
         self._fraction_masked = None if fraction_masked is None else float(fraction_masked)
         self._mask = mask
+        self._input_depth: int | None = None
         self._conditioner = conditioner
         super().__init__(forward_min_event_ndims=1, **kwargs)
 
@@ -77,7 +78,8 @@ class Coupling(OneEvaluationBijector):
                     f"`mask` must be of the event size {size}. Received: size {self._mask.size}"
                 )
             return self._mask
-        masked = self._masked_size(size)
+        self._input_depth = size
+        masked = self._masked_size
         if abs(masked) >= size:
             raise ValueError(
                 f"Number of masked units {masked} must be smaller than the event size {size}. "
@@ -85,10 +87,12 @@ class Coupling(OneEvaluationBijector):
             )
         return masks.prefix_mask(size, masked)
 
-    def _masked_size(self, size: int) -> int:
+    @property
+    def _masked_size(self) -> int:
+        # The signed mask size under TFP's name: its users and tests read it.
         if self._num_masked is not None:
             return self._num_masked
-        return int(np.round(size * self._fraction_masked))
+        return int(np.round(self._input_depth * self._fraction_masked))
 
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
         parts, x0, x1 = self._split(x)
