@@ -110,15 +110,22 @@ class _Batch:
         static = tf.broadcast_static_shape(self.static, other.static)
         if static.is_fully_defined():
             return _Batch(static, static.as_list())
-        return _Batch(static, tf.broadcast_dynamic_shape(self.dynamic, other.dynamic))
+        left, right = (tf.constant(b.dynamic, tf.int32) if isinstance(b.dynamic, list) else b.dynamic
+                       for b in (self, other))
+        return _Batch(static, tf.broadcast_dynamic_shape(left, right))
 
     def restore(self, x: tf.Tensor) -> tf.Tensor:
         """Gives a tensor `[N, ...]` the leading dimensions of this batch."""
         if self.static.rank == 1:
             return x
         event = x.shape[1:].as_list()
-        restored = tf.reshape(x, tf.concat([self.dynamic, event], axis=0))
-        return tf.ensure_shape(restored, self.static.concatenate(event))
+        return tf.ensure_shape(tf.reshape(x, self.before(event)), self.static.concatenate(event))
+
+    def before(self, event: list[int]) -> tf.Tensor | list[int]:
+        """Returns the full shape of these leading dimensions and an event."""
+        if isinstance(self.dynamic, list):
+            return [*self.dynamic, *event]
+        return tf.concat([self.dynamic, event], axis=0)
 
 
 class _Input:
@@ -136,7 +143,7 @@ class _Input:
         """Returns the value with the leading dimensions `batch`, flattened to one."""
         value = self.value
         if self.batch is not batch and not _identical(self.batch.static, batch.static):
-            value = tf.broadcast_to(value, tf.concat([batch.dynamic, self.event], axis=0))
+            value = tf.broadcast_to(value, batch.before(self.event))
         return value if batch.static.rank == 1 else tf.reshape(value, [-1, *self.event])
 
 

@@ -142,7 +142,7 @@ def initialize(
     routed = conditioning.route(bijector, conditions)
     if isinstance(bijector, ActNorm):
         bijector.initialize(values, forward=forward)
-    elif isinstance(bijector, tfb.Invert):
+    elif conditioning.is_inversion(bijector):
         return initialize(bijector.bijector, values, forward=not forward, **conditions)
     elif isinstance(bijector, _Chain):
         members = bijector.bijectors

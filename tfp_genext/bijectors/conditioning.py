@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability.python.bijectors.composition import Composition
+from tensorflow_probability.python.bijectors.invert import _Invert
 from tensorflow_probability.python.internal.parameter_properties import (
     NO_EVENT_NDIMS,
     BatchedComponentProperties,
@@ -27,6 +28,11 @@ def members(bijector: tfb.Bijector) -> list[tfb.Bijector]:
         return tf.nest.flatten(bijector.bijectors)
     inner = getattr(bijector, "bijector", None)
     return [inner] if isinstance(inner, tfb.Bijector) else []
+
+
+def is_inversion(bijector: tfb.Bijector) -> bool:
+    """Tells whether a bijector is a `tfb.Invert`, which is a class of another name around ours."""
+    return isinstance(bijector, _Invert)
 
 
 def takes(bijector: tfb.Bijector, condition: str) -> bool:
@@ -59,7 +65,7 @@ def route(bijector: tfb.Bijector, conditions: dict[str, Any]) -> dict[str, Any]:
     taken = {name: value for name, value in conditions.items() if takes(bijector, name)}
     if isinstance(bijector, OneEvaluationBijector) or not taken:
         return taken
-    if isinstance(bijector, tfb.Invert):
+    if is_inversion(bijector):
         return route(bijector.bijector, taken)
     if isinstance(bijector, Composition) and not getattr(bijector, "routes_conditions", False):
         return _filed_by_name(bijector, taken)

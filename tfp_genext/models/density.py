@@ -73,8 +73,7 @@ class DensityModel(keras.Model):
     ) -> None:
         serving.check_servable(distribution)
         super().__init__(autocast=False, **kwargs)
-        # Past Keras' own tracking: the weights belong to the model once, as layers and variables.
-        object.__setattr__(self, "_distribution", distribution)
+        self._distribution = distribution
         self._networks = tracking.networks(distribution)
         self._loose_variables = tracking.loose_variables(distribution)
         self._check = data_lib.DataCheck(

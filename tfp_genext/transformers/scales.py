@@ -28,7 +28,7 @@ _INVERSE_SOFTPLUS_OF_ONE = math.log(math.e - 1.0)
 class ScaleMap(abc.ABC):
     """Base of the scale maps; `bound` limits the absolute log-scale, in nats."""
 
-    bound: float = 5.0
+    bound: float = 2.0
 
     def __post_init__(self) -> None:
         if not (isinstance(self.bound, (int, float)) and 0.0 < self.bound < 40.0):
@@ -71,9 +71,8 @@ class PlainScale(ScaleMap):
     """
 
     def bijector(self, raw: tf.Tensor) -> tfb.Bijector:
-        log_size = numerics.soft_bound(self._raw_log_scale(raw), self.bound)
-        negative = 1.0 + raw < 0.0
-        return tfb.Scale(scale=tf.where(negative, -1.0, 1.0) * tf.exp(log_size))
+        size = tf.exp(numerics.soft_bound(self._raw_log_scale(raw), self.bound))
+        return tfb.Scale(scale=tf.where(1.0 + raw < 0.0, -size, size))
 
     def _raw_log_scale(self, raw: tf.Tensor) -> tf.Tensor:
         floor = tf.cast(math.exp(-2.0 * self.bound), raw.dtype)

@@ -1,0 +1,195 @@
+"""A small timing harness: interleaved rounds, reported as ratios.
+
+Machines are shared and noisy, so that a time alone says little. Here every round times each side once,
+one right after the other; what slows one side of a round slows the others too, and the ratio of
+the two stays. A row reports the median of the rounds' ratios with their minimum and maximum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import gc
+import json
+import os
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+Stopwatch = Callable[[], float]
+Clock = Callable[[], float]
+Round = Mapping[str, float]
+
+_HEADER = ("measured", "ratio", "median", "min", "max", "target")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One thing to measure: its sides, and the ratios between them that are reported.
+
+    Args:
+      name: what is measured.
+      sides: a stopwatch for each side, which runs it and returns the seconds it took.
+      ratios: pairs of names of sides, numerator and denominator.
+      target: bound that the median of the first ratio is meant to keep; `None` for no bound.
+      rounds: how many rounds, instead of the run's own number.
+    """
+
+    name: str
+    sides: Mapping[str, Stopwatch]
+    ratios: Sequence[tuple[str, str]]
+    target: float | None = None
+    rounds: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """The statistics of one ratio over all rounds."""
+
+    measured: str
+    numerator: str
+    denominator: str
+    median: float
+    min: float
+    max: float
+    rounds: int
+    target: float | None
+
+    @property
+    def cells(self) -> list[str]:
+        """What a table shows of it."""
+        numbers = [f"{value:.2f}" for value in (self.median, self.min, self.max)]
+        return [
+            self.measured,
+            f"{self.numerator} / {self.denominator}",
+            *numbers,
+            _verdict(self.median, self.target),
+        ]
+
+
+def timed(
+    function: Callable[[], Any], repeats: int = 1, clock: Clock = time.perf_counter
+) -> Stopwatch:
+    """Returns a stopwatch for `repeats` calls of a function."""
+
+    def stopwatch() -> float:
+        start = clock()
+        for _ in range(repeats):
+            function()
+        return clock() - start
+
+    return stopwatch
+
+
+def timed_fresh(
+    prepare: Callable[[], Any],
+    function: Callable[[Any], Any],
+    clock: Clock = time.perf_counter,
+) -> Stopwatch:
+    """Returns a stopwatch for a call on something new, whose preparation is not timed."""
+
+    def stopwatch() -> float:
+        prepared = prepare()
+        start = clock()
+        function(prepared)
+        return clock() - start
+
+    return stopwatch
+
+
+def measure(row: Row, rounds: int, warm_ups: int = 1) -> list[Round]:
+    """Times every side once in each round; warm-up rounds run first and are left out."""
+    gc.collect()
+    count = row.rounds or rounds
+    return [_round(row.sides, i) for i in range(-warm_ups, count)][warm_ups:]
+
+
+def _round(sides: Mapping[str, Stopwatch], index: int) -> Round:
+    # A fixed order would always give the same side the caches that the same other side left.
+    names = list(sides)
+    first = index % len(names)
+    return {name: sides[name]() for name in names[first:] + names[:first]}
+
+
+def summarize(row: Row, rounds: Sequence[Round]) -> list[Ratio]:
+    """Returns the statistics of every ratio of a row."""
+    targets = [row.target] + [None] * len(row.ratios)
+    return [_ratio(row.name, pair, rounds, t) for pair, t in zip(row.ratios, targets, strict=False)]
+
+
+def _ratio(
+    name: str, pair: tuple[str, str], rounds: Sequence[Round], target: float | None
+) -> Ratio:
+    values = [seconds[pair[0]] / seconds[pair[1]] for seconds in rounds]
+    median = statistics.median(values)
+    return Ratio(name, *pair, median, min(values), max(values), len(values), target)
+
+
+def _verdict(median: float, target: float | None) -> str:
+    if target is None:
+        return ""
+    return f"at most {target:.2f}: {'met' if median <= target else 'missed'}"
+
+
+def table(rows: Iterable[Sequence[str]], header: Sequence[str] = _HEADER) -> str:
+    """Returns a Markdown table."""
+    lines = [list(header), ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """Returns the command line that all programs here share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=_positive, default=40, help="rounds of each row")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all numbers there")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the program")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name contains it")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1. Received: {value}")
+    return value
+
+
+def run(
+    rows: Iterable[Row], arguments: argparse.Namespace, versions: Mapping[str, str]
+) -> list[Ratio]:
+    """Measures rows, printing each line of the table as it comes, and writes the JSON file."""
+    conditions = {**_conditions(), **versions}
+    print(", ".join(f"{name} {value}" for name, value in conditions.items()) + "\n")
+    print(table([]), flush=True)
+    report = {"conditions": conditions, "rows": []}
+    ratios = [r for row in rows if arguments.only in row.name for r in _run(row, arguments, report)]
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return ratios
+
+
+def _run(row: Row, arguments: argparse.Namespace, report: dict[str, Any]) -> list[Ratio]:
+    rounds = measure(row, 1 if arguments.quick else arguments.rounds)
+    ratios = summarize(row, rounds)
+    for ratio in ratios:
+        print(table([], ratio.cells).splitlines()[0], flush=True)
+    report["rows"].append(
+        {
+            "measured": row.name,
+            "ratios": [dataclasses.asdict(ratio) for ratio in ratios],
+            "seconds": rounds,
+            "load": os.getloadavg()[0],
+        }
+    )
+    return ratios
+
+
+def _conditions() -> dict[str, str]:
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cores": str(os.cpu_count()),
+        "load at the start": f"{os.getloadavg()[0]:.1f}",
+    }

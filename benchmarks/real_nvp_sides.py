@@ -1,0 +1,311 @@
+"""The same Real NVP three times: ours, TFP's, and written by hand as the floor.
+
+All three are given the very same weights, so that they compute the same function: TFP's and the one
+by hand exactly, ours up to the soft bound of its log-scale, whose cost is counted against it.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import tfp_genext as gx
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+Network = list[tf.Variable]
+Seed = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What all sides agree on."""
+
+    features: int = 43
+    couplings: int = 8
+    hidden: tuple[int, ...] = (256, 256)
+    batch: int = 512
+    rows: int = 10_000
+
+    @property
+    def num_masked(self) -> list[int]:
+        """The signed count of kept units of each coupling, outermost first."""
+        half = self.features // 2
+        return [half - self.features if i % 2 else half for i in range(self.couplings)]
+
+    def widths(self, num_masked: int) -> list[int]:
+        """The widths of a network, from its input to its parameters."""
+        kept = abs(num_masked)
+        return [kept, *self.hidden, 2 * (self.features - kept)]
+
+
+class Flow(abc.ABC):
+    """One side: a Real NVP with its density, its samples and its variables."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+
+    @abc.abstractmethod
+    def log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns log-densities `[N]` of rows `[N, D]`."""
+
+    @abc.abstractmethod
+    def sample(self, n: int, seed: Seed) -> tf.Tensor:
+        """Returns samples `[n, D]`."""
+
+    @abc.abstractmethod
+    def sample_and_log_prob(self, n: int, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns samples `[n, D]` and their log-densities `[n]`."""
+
+    @abc.abstractmethod
+    def networks(self) -> list[Network]:
+        """Returns kernel, bias, kernel, bias, ... of each coupling's network."""
+
+    def load(self, weights: Sequence[Sequence[np.ndarray]]) -> None:
+        """Takes over the weights of all networks, all shifts before all log-scales."""
+        for variables, values in zip(self.networks(), weights, strict=True):
+            *hidden, kernel, bias = values
+            last = [self._arranged(kernel), self._arranged(bias)]
+            for variable, value in zip(variables, [*hidden, *last], strict=True):
+                variable.assign(value)
+
+    def _arranged(self, params: np.ndarray) -> np.ndarray:
+        return params
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """All variables, in one list."""
+        return [variable for network in self.networks() for variable in network]
+
+
+class _Transformed(Flow):
+    """A side that is a TFP distribution."""
+
+    distribution: tfd.Distribution
+
+    def log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        return self.distribution.log_prob(x)
+
+    def sample(self, n: int, seed: Seed) -> tf.Tensor:
+        return self.distribution.sample(n, seed=seed)
+
+    def sample_and_log_prob(self, n: int, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.distribution.experimental_sample_and_log_prob(n, seed=seed)
+
+
+class Ours(_Transformed):
+    """`gx.flows.real_nvp`."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        self.distribution = gx.flows.real_nvp(
+            [sizes.features], num_layers=sizes.couplings, hidden_units=sizes.hidden
+        )
+
+    def networks(self) -> list[Network]:
+        couplings = self.distribution.bijector.bijectors
+        return [list(coupling.trainable_variables) for coupling in couplings]
+
+    def _arranged(self, params: np.ndarray) -> np.ndarray:
+        # Our networks put shift and log-scale of one unit side by side.
+        halves = np.split(params, 2, axis=-1)
+        return np.stack(halves, axis=-1).reshape(params.shape)
+
+
+class TFP(_Transformed):
+    """A `tfb.Chain` of `tfb.RealNVP` with the default template."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        zeros = tf.zeros([sizes.features])
+        base = tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), reinterpreted_batch_ndims=1)
+        self._templates = [tfb.real_nvp_default_template(sizes.hidden) for _ in sizes.num_masked]
+        members = zip(sizes.num_masked, self._templates, strict=True)
+        chain = tfb.Chain([tfb.RealNVP(n, shift_and_log_scale_fn=t) for n, t in members])
+        self.distribution = tfd.TransformedDistribution(base, chain)
+
+    def networks(self) -> list[Network]:
+        if not self._templates[0].trainable_variables:
+            self.log_prob(tf.zeros([1, self.sizes.features]))
+        # A template keeps its variables by name, the bias of a layer before its kernel.
+        found = [template.trainable_variables for template in self._templates]
+        return [[v for i in range(0, len(f), 2) for v in (f[i + 1], f[i])] for f in found]
+
+
+class ByHand(Flow):
+    """Plain TensorFlow, one evaluation of each network: the floor.
+
+    Args:
+      sizes: as for every side.
+      bound: where given, the soft bound of the log-scales, as ours has it. Default: none, as TFP.
+    """
+
+    def __init__(self, sizes: Sizes, bound: float | None = None) -> None:
+        super().__init__(sizes)
+        self._couplings = [_Coupling(sizes, n, bound) for n in sizes.num_masked]
+
+    def log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        log_dets = []
+        for coupling in self._couplings:
+            x, log_det = coupling.inverse(x)
+            log_dets.append(log_det)
+        return _standard_normal_log_prob(x) + tf.add_n(log_dets)
+
+    def sample(self, n: int, seed: Seed) -> tf.Tensor:
+        x = tf.random.stateless_normal([n, self.sizes.features], seed)
+        for coupling in reversed(self._couplings):
+            x, _ = coupling.forward(x)
+        return x
+
+    def sample_and_log_prob(self, n: int, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
+        x = z = tf.random.stateless_normal([n, self.sizes.features], seed)
+        log_dets = []
+        for coupling in reversed(self._couplings):
+            x, log_det = coupling.forward(x)
+            log_dets.append(log_det)
+        return x, _standard_normal_log_prob(z) - tf.add_n(log_dets)
+
+    def networks(self) -> list[Network]:
+        return [coupling.network for coupling in self._couplings]
+
+
+class _Coupling:
+    """An affine coupling, in as few operations as it takes."""
+
+    def __init__(self, sizes: Sizes, num_masked: int, bound: float | None) -> None:
+        self._bound = bound
+        self._first = num_masked > 0
+        kept = abs(num_masked)
+        self._cut = [kept, sizes.features - kept] if self._first else [sizes.features - kept, kept]
+        self.network: Network = []
+        widths = sizes.widths(num_masked)
+        for rows, columns in zip(widths, widths[1:], strict=False):
+            self.network += [tf.Variable(tf.zeros([rows, columns])), tf.Variable(tf.zeros(columns))]
+
+    def forward(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        kept, moved = self._split(x)
+        shift, log_scale = self._params(kept)
+        y = self._merge(kept, moved * tf.exp(log_scale) + shift)
+        return y, tf.reduce_sum(log_scale, axis=-1)
+
+    def inverse(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        kept, moved = self._split(y)
+        shift, log_scale = self._params(kept)
+        x = self._merge(kept, (moved - shift) * tf.exp(-log_scale))
+        return x, -tf.reduce_sum(log_scale, axis=-1)
+
+    def _params(self, kept: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        h = kept
+        *hidden, kernel, bias = self.network
+        for w, b in zip(hidden[::2], hidden[1::2], strict=True):
+            h = tf.nn.relu(tf.nn.bias_add(tf.matmul(h, w), b))
+        shift, log_scale = tf.split(tf.nn.bias_add(tf.matmul(h, kernel), bias), 2, axis=-1)
+        if self._bound is not None:
+            log_scale = self._bound * tf.tanh(log_scale / self._bound)
+        return shift, log_scale
+
+    def _split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        a, b = tf.split(x, self._cut, axis=-1)
+        return (a, b) if self._first else (b, a)
+
+    def _merge(self, kept: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+        return tf.concat([kept, moved] if self._first else [moved, kept], axis=-1)
+
+
+def _standard_normal_log_prob(z: tf.Tensor) -> tf.Tensor:
+    constant = 0.5 * z.shape[-1] * math.log(2.0 * math.pi)
+    return -0.5 * tf.reduce_sum(z * z, axis=-1) - constant
+
+
+class Adam:
+    """TensorFlow's own kernel of Adam, so that all sides update alike and only the flows differ."""
+
+    def __init__(self, variables: Sequence[tf.Variable], learning_rate: float = 1e-5) -> None:
+        self._learning_rate = learning_rate
+        self._step = tf.Variable(0.0)
+        self._slots = [(v, *(tf.Variable(tf.zeros_like(v)) for _ in range(2))) for v in variables]
+
+    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+        """Moves every variable against its gradient."""
+        step = self._step.assign_add(1.0)
+        shared = {
+            "beta1_power": 0.9**step,
+            "beta2_power": 0.999**step,
+            "lr": self._learning_rate,
+            "beta1": 0.9,
+            "beta2": 0.999,
+            "epsilon": 1e-7,
+        }
+        for (var, m, v), grad in zip(self._slots, gradients, strict=True):
+            tf.raw_ops.ResourceApplyAdam(
+                var=var.handle, m=m.handle, v=v.handle, grad=grad, **shared
+            )
+
+
+def training_step(flow: Flow, jit_compile: bool) -> Any:
+    """Returns one step of maximum likelihood as a `tf.function` of a batch."""
+    variables = flow.variables
+    adam = Adam(variables)
+
+    @tf.function(jit_compile=jit_compile)
+    def step(x: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(flow.log_prob(x))
+        adam.apply(tape.gradient(loss, variables))
+        return loss
+
+    return step
+
+
+def trained_sides(sizes: Sizes) -> dict[str, Flow]:
+    """Returns all three sides on the same weights.
+
+    Raises:
+      RuntimeError: where they do not agree on a density.
+    """
+    sides: dict[str, Flow] = {"ours": Ours(sizes), "TFP": TFP(sizes), "by hand": ByHand(sizes)}
+    weights = _weights(sizes, np.random.default_rng(0))
+    for flow in sides.values():
+        flow.load(weights)
+    _check_agreement(sides)
+    return sides
+
+
+def _weights(sizes: Sizes, rng: np.random.Generator) -> list[list[np.ndarray]]:
+    return [_network_weights(sizes.widths(n), rng) for n in sizes.num_masked]
+
+
+def _network_weights(widths: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
+    values: list[np.ndarray] = []
+    for rows, columns in zip(widths, widths[1:], strict=False):
+        kernel = rng.normal(0.0, math.sqrt(2.0 / rows), [rows, columns])
+        values += [kernel, rng.normal(0.0, 0.01, [columns])]
+    # Far from the bound of our log-scale, where all sides are the same function.
+    values[-2] *= 0.05
+    return values
+
+
+def _check_agreement(sides: dict[str, Flow]) -> None:
+    x = batch(next(iter(sides.values())).sizes, 100)
+    log_probs = {name: flow.log_prob(tf.identity(x)).numpy() for name, flow in sides.items()}
+    for name, log_prob in log_probs.items():
+        if not np.allclose(log_prob, log_probs["by hand"], rtol=1e-3, atol=1e-2):
+            raise RuntimeError(f"`{name}` must agree with the flow by hand. Received: {log_probs}")
+
+
+def batch(sizes: Sizes, rows: int) -> tf.Tensor:
+    """Returns data `[rows, D]`."""
+    return tf.random.stateless_normal([rows, sizes.features], [1, 2])
+
+
+# TFP's template says at each call that `tf.layers.dense` is deprecated.
+warnings.filterwarnings("ignore", message=".*tf.layers.dense.*")

@@ -1,0 +1,29 @@
+"""Counts how often networks are evaluated."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from unittest import mock
+
+from tfp_genext import tracking
+
+
+class Counter:
+    """Number of network evaluations, traced or eager."""
+
+    total = 0
+
+
+@contextlib.contextmanager
+def count_network_calls() -> Iterator[Counter]:
+    """Counts the calls that go through the joint while the context is open."""
+    counter = Counter()
+    original = tracking.KerasNetwork.__call__
+
+    def counted(self, *args, **kwargs):
+        counter.total += 1
+        return original(self, *args, **kwargs)
+
+    with mock.patch.object(tracking.KerasNetwork, "__call__", counted):
+        yield counter

@@ -1,0 +1,210 @@
+"""Every bijector and every distribution of the package, once; `test_contract.py` runs them all.
+
+Adding one to the package means adding one line here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tfp_genext as gx
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+D = 5
+CONTEXT = (3,)
+HALVES = [True, True, False, False, False]
+SCATTERED = [True, False, True, False, False]
+
+
+@dataclasses.dataclass(frozen=True)
+class BijectorCase:
+    """How to build a bijector on `[D]`, and what its Jacobian may hold."""
+
+    name: str
+    build: Callable[[str], tfb.Bijector]
+    context: tuple[int, ...] | None = None
+    dependencies: np.ndarray | None = None
+    networks: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributionCase:
+    """How to build a distribution of vectors, given the event size."""
+
+    name: str
+    build: Callable[[int, str], tfd.Distribution]
+    context: tuple[int, ...] | None = None
+    networks: int = 0
+    recipe: bool = True
+
+
+def mlp(visible: int, params_shape: tuple[int, ...], dtype: str, **options: Any) -> gx.networks.MLP:
+    """Returns a small, smooth, built network."""
+    network = gx.networks.MLP(params_shape, [8, 8], activation="tanh", dtype=dtype, **options)
+    network.build((None, visible))
+    return network
+
+
+def affine(dtype: str, *, num_masked: int = 2, transformer: Any = None, **options: Any):
+    moved = D - abs(num_masked)
+    return gx.bijectors.AffineCoupling(
+        num_masked,
+        shift_and_log_scale_fn=mlp(abs(num_masked), (moved, 2), dtype, **options),
+        transformer=transformer,
+    )
+
+
+def masked_affine(dtype: str) -> tfb.Bijector:
+    return gx.bijectors.AffineCoupling(
+        mask=SCATTERED, bijector_fn=mlp(2, (3, 2), dtype)
+    )
+
+
+def additive(dtype: str, **options: Any) -> tfb.Bijector:
+    return gx.bijectors.AdditiveCoupling(-2, conditioner=mlp(2, (3, 1), dtype, **options))
+
+
+def act_norm(dtype: str) -> tfb.Bijector:
+    zeros = tf.zeros([D], dtype)
+    return gx.bijectors.ActNorm(tf.Variable(zeros), tf.Variable(zeros))
+
+
+def callable_affine(dtype: str) -> tfb.Bijector:
+    """TFP's own form of a conditioner: a callable that carries its variables as an attribute."""
+
+    class Conditioner(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = tf.Variable(tf.zeros([2, 6], dtype))
+
+        def __call__(self, x0: tf.Tensor, units: int) -> tuple[tf.Tensor, tf.Tensor]:
+            flat = tf.tanh(tf.tensordot(x0, self.weights, 1))
+            return flat[..., :units], flat[..., units:]
+
+    return gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=Conditioner())
+
+
+def composed(dtype: str) -> tfb.Bijector:
+    inner = gx.bijectors.Compose([additive(dtype), act_norm(dtype)])
+    return gx.bijectors.Compose([affine(dtype), tfb.Permute([4, 2, 0, 1, 3]), inner])
+
+
+def nested_conditional(dtype: str) -> tfb.Bijector:
+    conditional = {"conditional_event_shape": CONTEXT}
+    inverted = tfb.Invert(affine(dtype, num_masked=-3, **conditional))
+    chain = tfb.Chain([inverted, tfb.Shift(tf.ones([D], dtype))])
+    return gx.bijectors.Compose([affine(dtype, **conditional), act_norm(dtype), chain])
+
+
+def bound(dtype: str) -> tfb.Bijector:
+    return gx.bijectors.Conditioned(nested_conditional(dtype), tf.constant([0.3, -1.0, 2.0], dtype))
+
+
+def _coupling_dependencies(mask: list[bool]) -> np.ndarray:
+    visible = np.array(mask)
+    return np.eye(D, dtype=bool) | (~visible[:, None] & visible[None, :])
+
+
+def _affine_with(scale_map: type) -> Callable[[str], tfb.Bijector]:
+    transformer = gx.transformers.Affine(scale_map=scale_map())
+    return lambda dtype: affine(dtype, transformer=transformer)
+
+
+BIJECTORS = [
+    BijectorCase("affine", affine, dependencies=_coupling_dependencies(HALVES)),
+    BijectorCase(
+        "affine_last_masked",
+        lambda dtype: affine(dtype, num_masked=-2),
+        dependencies=_coupling_dependencies(HALVES[::-1]),
+    ),
+    BijectorCase("affine_mask", masked_affine, dependencies=_coupling_dependencies(SCATTERED)),
+    BijectorCase("affine_softplus", _affine_with(gx.transformers.SoftplusScale)),
+    BijectorCase("affine_sigmoid", _affine_with(gx.transformers.SigmoidScale)),
+    BijectorCase("affine_plain", _affine_with(gx.transformers.PlainScale)),
+    BijectorCase(
+        "affine_conditional",
+        lambda dtype: affine(dtype, conditional_event_shape=CONTEXT),
+        context=CONTEXT,
+        dependencies=_coupling_dependencies(HALVES),
+    ),
+    BijectorCase("affine_callable", callable_affine, networks=0),
+    BijectorCase("additive", additive, dependencies=_coupling_dependencies(HALVES[::-1])),
+    BijectorCase(
+        "additive_conditional",
+        lambda dtype: additive(dtype, conditional_event_shape=CONTEXT),
+        context=CONTEXT,
+    ),
+    BijectorCase("act_norm", act_norm, dependencies=np.eye(D, dtype=bool), networks=0),
+    BijectorCase("composed", composed, networks=2),
+    BijectorCase("nested_conditional", nested_conditional, context=CONTEXT, networks=2),
+    BijectorCase("bound", bound, networks=2),
+]
+
+
+def _flow(recipe: Callable, **options: Any) -> Callable[[int, str], tfd.Distribution]:
+    def build(size: int, dtype: str) -> tfd.Distribution:
+        return recipe(
+            [size], num_layers=4, hidden_units=[8, 8], activation="tanh", dtype=dtype, **options
+        )
+
+    return build
+
+
+def mixture(size: int, dtype: str) -> tfd.Distribution:
+    """A distribution of TFP's own, on raw variables."""
+    return tfd.MixtureSameFamily(
+        tfd.Categorical(logits=tf.Variable(tf.zeros([3], dtype))),
+        tfd.MultivariateNormalDiag(
+            loc=tf.Variable(tf.random.stateless_normal([3, size], [1, 2], dtype=dtype)),
+            scale_diag=tfp.util.TransformedVariable(tf.ones([3, size], dtype), tfb.Softplus()),
+        ),
+    )
+
+
+_NORMED = {"act_norm": True, "permutation": gx.masks.random_order(7)}
+_CONDITIONAL = {"conditional_event_shape": CONTEXT}
+
+DISTRIBUTIONS = [
+    DistributionCase("real_nvp", _flow(gx.flows.real_nvp), networks=4),
+    DistributionCase("real_nvp_normed", _flow(gx.flows.real_nvp, **_NORMED), networks=4),
+    DistributionCase(
+        "real_nvp_conditional", _flow(gx.flows.real_nvp, **_CONDITIONAL), CONTEXT, networks=4
+    ),
+    DistributionCase("nice", _flow(gx.flows.nice), networks=4),
+    DistributionCase(
+        "nice_conditional", _flow(gx.flows.nice, **_NORMED, **_CONDITIONAL), CONTEXT, networks=4
+    ),
+    DistributionCase("mixture", mixture, recipe=False),
+]
+
+
+def perturb(module: tf.Module, seed: int = 0, size: float = 0.3) -> None:
+    """Moves every variable off its start, where gradients and dependencies would vanish."""
+    for i, variable in enumerate(module.trainable_variables):
+        noise = tf.random.stateless_normal(variable.shape, [seed, i], dtype=variable.dtype)
+        variable.assign_add(size * noise)
+
+
+def points(shape: tuple[int, ...], dtype: str, seed: int = 5) -> tf.Tensor:
+    """Returns fixed normal numbers, a fresh tensor at each call."""
+    return tf.random.stateless_normal(shape, [seed, 1], dtype=dtype)
+
+
+def conditions(case: BijectorCase | DistributionCase, batch: tuple[int, ...], dtype: str) -> dict:
+    """Returns the keyword arguments of a case's bijector for that batch."""
+    if case.context is None:
+        return {}
+    return {"conditional_input": points((*batch, *case.context), dtype, seed=9)}
+
+
+def distribution_kwargs(case: DistributionCase, batch: tuple[int, ...], dtype: str) -> dict:
+    """Returns the keyword arguments of a case's distribution for that batch."""
+    kwargs = conditions(case, batch, dtype)
+    return {"bijector_kwargs": kwargs} if kwargs else {}
