@@ -53,9 +53,10 @@ def real_nvp(
       hidden_units: widths of the hidden layers of each network.
       activation: Keras activation of the hidden layers. Default: `"relu"`.
       transformer: what a coupling does to the half that moves. Default: `gx.transformers.Affine()`.
-      permutation: called as `permutation(D, step)`, gives the order of the dimensions between two
-        couplings: `gx.masks.reversed_order`, `gx.masks.random_order(seed)` or your own. Default:
-        none; the couplings then alternate between the two halves.
+      permutation: called as `permutation(D, step)`, gives the order of the dimensions for the next
+        pair of couplings: `gx.masks.reversed_order`, `gx.masks.random_order(seed)` or your own. The
+        two couplings of a pair move one half each, so that every pair moves and reads everything.
+        Default: none.
       act_norm: whether an `ActNorm` follows each coupling on the data side. Default: `False`.
       base: distribution of the noise, of event shape `[D]`. Default: standard normal.
       conditional_event_shape: shape of one event of `conditional_input`. Default: none.
@@ -129,7 +130,7 @@ def nice(
       num_layers: number of couplings, L.
       hidden_units: widths of the hidden layers of each network.
       activation: Keras activation of the hidden layers. Default: `"relu"`.
-      permutation: as in `gx.flows.real_nvp`. Default: none; the couplings alternate.
+      permutation: as in `gx.flows.real_nvp`. Default: none.
       act_norm: whether an `ActNorm` follows each coupling on the data side. Default: `False`.
       base: distribution of the noise, of event shape `[D]`. Default: standard logistic.
       conditional_event_shape: shape of one event of `conditional_input`. Default: none.
@@ -312,12 +313,11 @@ class _Plan:
         half = self.size // 2
         steps: list[tfb.Bijector] = []
         for i in range(self.num_layers):
-            if permutation is not None and i > 0:
+            if permutation is not None and i > 0 and i % 2 == 0:
                 steps.append(tfb.Permute(_checked_order(permutation, self.size, i)))
             if act_norm:
                 steps.append(self._act_norm())
-            alternate = permutation is None and i % 2 == 1
-            num_masked = half - self.size if alternate else half
+            num_masked = half if i % 2 == 0 else half - self.size
             num_moved = self.size - abs(num_masked)
             network = self.network(abs(num_masked), (num_moved, params_size), i)
             steps.append(couple(num_masked, network))
