@@ -11,7 +11,7 @@ VERSION = re.search(
 ).group(1)
 
 # TensorFlow, TFP and Keras each have private names that the package leans on, with a test for each
-# (tests/test_tracking.py, tests/bijectors/test_base.py): the ranges are those the tests have passed.
+# (tests/test_tracking.py, tests/bijectors): the ranges are those that the tests have passed.
 REQUIRED = [
     "tensorflow>=2.21,<2.22",
     "tensorflow-probability>=0.25,<0.26",
@@ -20,7 +20,7 @@ REQUIRED = [
     "numpy>=1.26",
 ]
 TUTORIALS = ["matplotlib>=3.8", "scikit-learn>=1.4"]
-TEST = ["pytest>=8.0", "mypy>=1.11", "ruff>=0.6", *TUTORIALS]
+TEST = ["pytest>=8.0", "mypy>=1.11", "ruff>=0.6", "tensorboard>=2.19", *TUTORIALS]
 SERVING = ["tensorflow-serving-api>=2.19"]
 
 setup(

@@ -11,18 +11,20 @@ import argparse
 import dataclasses
 import datetime
 import gc
+import importlib.metadata
 import json
 import os
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Stopwatch = Callable[[], float]
 Clock = Callable[[], float]
 Round = Mapping[str, float]
 
+_PACKAGES = {"TensorFlow": "tensorflow", "TFP": "tensorflow-probability", "Keras": "keras"}
 _HEADER = ("measured", "ratio", "median", "min", "max", "target")
 
 
@@ -103,8 +105,7 @@ def timed_fresh(
 def measure(row: Row, rounds: int, warm_ups: int = 1) -> list[Round]:
     """Times every side once in each round; warm-up rounds run first and are left out."""
     gc.collect()
-    count = row.rounds or rounds
-    return [_round(row.sides, i) for i in range(-warm_ups, count)][warm_ups:]
+    return [_round(row.sides, i) for i in range(-warm_ups, rounds)][warm_ups:]
 
 
 def _round(sides: Mapping[str, Stopwatch], index: int) -> Round:
@@ -136,16 +137,21 @@ def _verdict(median: float, target: float | None) -> str:
 
 def table(rows: Iterable[Sequence[str]], header: Sequence[str] = _HEADER) -> str:
     """Returns a Markdown table."""
-    lines = [list(header), ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(_line(cells) for cells in (header, ["---"] * len(header), *rows))
 
 
-def options(description: str | None) -> argparse.ArgumentParser:
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def options(description: str | None, rounds: int = 40) -> argparse.ArgumentParser:
     """Returns the command line that all programs here share."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--rounds", type=_positive, default=40, help="rounds of each row")
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=_positive, default=rounds, help="rounds of each row")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all numbers there")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the program")
+    parser.add_argument("--quick", action="store_true", help="one round of tiny sizes, as a trial")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name contains it")
     return parser
 
@@ -157,39 +163,44 @@ def _positive(text: str) -> int:
     return value
 
 
-def run(
-    rows: Iterable[Row], arguments: argparse.Namespace, versions: Mapping[str, str]
-) -> list[Ratio]:
+def run(rows: Iterable[Row], arguments: argparse.Namespace) -> list[Ratio]:
     """Measures rows, printing each line of the table as it comes, and writes the JSON file."""
-    conditions = {**_conditions(), **versions}
+    conditions = _conditions()
     print(", ".join(f"{name} {value}" for name, value in conditions.items()) + "\n")
     print(table([]), flush=True)
-    report = {"conditions": conditions, "rows": []}
-    ratios = [r for row in rows if arguments.only in row.name for r in _run(row, arguments, report)]
+    measured = [(row, _run(row, arguments)) for row in _chosen(rows, arguments)]
+    ratios = [ratio for row, rounds in measured for ratio in summarize(row, rounds)]
     if arguments.json:
+        report = {
+            "conditions": conditions,
+            "ratios": [dataclasses.asdict(ratio) for ratio in ratios],
+            "seconds": {row.name: rounds for row, rounds in measured},
+        }
         arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return ratios
 
 
-def _run(row: Row, arguments: argparse.Namespace, report: dict[str, Any]) -> list[Ratio]:
-    rounds = measure(row, 1 if arguments.quick else arguments.rounds)
-    ratios = summarize(row, rounds)
-    for ratio in ratios:
-        print(table([], ratio.cells).splitlines()[0], flush=True)
-    report["rows"].append(
-        {
-            "measured": row.name,
-            "ratios": [dataclasses.asdict(ratio) for ratio in ratios],
-            "seconds": rounds,
-            "load": os.getloadavg()[0],
-        }
-    )
-    return ratios
+def _chosen(rows: Iterable[Row], arguments: argparse.Namespace) -> Iterator[Row]:
+    for row in rows:
+        if arguments.only in row.name:
+            # The targets are meant for the full sizes.
+            yield dataclasses.replace(row, target=None) if arguments.quick else row
+
+
+def _run(row: Row, arguments: argparse.Namespace) -> list[Round]:
+    if arguments.quick:
+        rounds = measure(row, rounds=1, warm_ups=0)
+    else:
+        rounds = measure(row, row.rounds or arguments.rounds)
+    for ratio in summarize(row, rounds):
+        print(_line(ratio.cells), flush=True)
+    return rounds
 
 
 def _conditions() -> dict[str, str]:
     return {
         "date": datetime.date.today().isoformat(),
         "cores": str(os.cpu_count()),
-        "load at the start": f"{os.getloadavg()[0]:.1f}",
+        "load": f"{os.getloadavg()[0]:.1f}",
+        **{name: importlib.metadata.version(package) for name, package in _PACKAGES.items()},
     }

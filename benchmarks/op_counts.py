@@ -28,7 +28,7 @@ _SKIPPED = frozenset({"NoOp", "Placeholder", "_Arg", "_Retval"})
 def main() -> None:
     """Prints a table for each function."""
     arguments = _arguments()
-    sizes = Sizes(5, 2, (4,), 8, 16) if arguments.quick else Sizes()
+    sizes = Sizes.tiny() if arguments.quick else Sizes()
     count = _optimized if arguments.optimized else _traced
     sides = sides_lib.trained_sides(sizes)
     for name, function in _functions(sizes):

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import registry
 import tensorflow as tf
+
 import tfp_genext as gx
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+
 import tfp_genext as gx
 
 tfb = tfp.bijectors
@@ -62,9 +63,7 @@ def affine(dtype: str, *, num_masked: int = 2, transformer: Any = None, **option
 
 
 def masked_affine(dtype: str) -> tfb.Bijector:
-    return gx.bijectors.AffineCoupling(
-        mask=SCATTERED, bijector_fn=mlp(2, (3, 2), dtype)
-    )
+    return gx.bijectors.AffineCoupling(mask=SCATTERED, bijector_fn=mlp(2, (3, 2), dtype))
 
 
 def additive(dtype: str, **options: Any) -> tfb.Bijector:

@@ -10,8 +10,9 @@ import pytest
 import registry
 import tensorflow as tf
 import tensorflow_probability as tfp
-import tfp_genext as gx
 from counting import count_network_calls
+
+import tfp_genext as gx
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -131,12 +132,14 @@ def test_every_trainable_variable_gets_a_gradient_both_ways(case):
         x = registry.points((16, D), "float32")
         with tf.GradientTape() as tape:
             if inverse:
-                y, log_det = bijector.inverse(x, **kwargs), bijector.inverse_log_det_jacobian(
-                    x, **kwargs
+                y, log_det = (
+                    bijector.inverse(x, **kwargs),
+                    bijector.inverse_log_det_jacobian(x, **kwargs),
                 )
             else:
-                y, log_det = bijector.forward(x, **kwargs), bijector.forward_log_det_jacobian(
-                    x, **kwargs
+                y, log_det = (
+                    bijector.forward(x, **kwargs),
+                    bijector.forward_log_det_jacobian(x, **kwargs),
                 )
             loss = tf.reduce_sum(y**2) + tf.reduce_sum(log_det)
         for gradient in tape.gradient(loss, bijector.trainable_variables):
@@ -196,9 +199,7 @@ def test_lives_in_the_compositions_of_tfp(case):
     flows = {
         "transformed": tfd.TransformedDistribution(base, bijector).log_prob(x),
         "chain": tfd.TransformedDistribution(base, tfb.Chain([shift, bijector])).log_prob(x + 1.0),
-        "invert twice": bijector(base).copy(
-            bijector=tfb.Invert(tfb.Invert(bijector))
-        ).log_prob(x),
+        "invert twice": bijector(base).copy(bijector=tfb.Invert(tfb.Invert(bijector))).log_prob(x),
         "joint": tfd.JointDistributionSequential(
             [tfd.TransformedDistribution(base, bijector)]
         ).log_prob([x]),
@@ -242,8 +243,9 @@ def test_each_network_runs_once_per_direction(case, mode):
         calls = {
             "sample": run(lambda f=flow, k=kwargs: f.sample(4, seed=[1, 2], bijector_kwargs=k)),
             "log_prob": run(
-                lambda f=flow, k=kwargs: f.log_prob(registry.points((4, D), "float32"),
-                                                    bijector_kwargs=k)
+                lambda f=flow, k=kwargs: f.log_prob(
+                    registry.points((4, D), "float32"), bijector_kwargs=k
+                )
             ),
             "sample and log_prob": run(
                 lambda f=flow, k=kwargs: f.experimental_sample_and_log_prob(
@@ -352,9 +354,7 @@ def test_a_new_flow_is_its_base(case):
 @each_recipe
 def test_ten_layers_round_trip_in_float32(case):
     recipe = gx.flows.nice if case.name.startswith("nice") else gx.flows.real_nvp
-    flow = recipe(
-        [D], num_layers=10, hidden_units=[32, 32], conditional_event_shape=case.context
-    )
+    flow = recipe([D], num_layers=10, hidden_units=[32, 32], conditional_event_shape=case.context)
     registry.perturb(flow, size=0.1)
     kwargs = registry.conditions(case, (1000,), "float32")
     x = registry.points((1000, D), "float32")

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
+import cpp_loader
 import numpy as np
 import pytest
 import tensorflow as tf
-
-import cpp_loader
 
 
 class Model(tf.Module):

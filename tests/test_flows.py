@@ -8,6 +8,7 @@ import pytest
 import registry
 import tensorflow as tf
 import tensorflow_probability as tfp
+
 import tfp_genext as gx
 from tfp_genext import tracking
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import tensorflow as tf
+
 from tfp_genext import numerics
 
 

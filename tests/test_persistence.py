@@ -12,6 +12,7 @@ import persistence_child
 import pytest
 import registry
 import tensorflow as tf
+
 import tfp_genext as gx
 
 HERE = pathlib.Path(__file__).parent

@@ -10,6 +10,7 @@ import pytest
 import registry
 import tensorflow as tf
 import tensorflow_probability as tfp
+
 import tfp_genext as gx
 
 D = registry.D
@@ -23,8 +24,8 @@ def _requests(case):
     for batch in (1, 1000):
         x = {"x": registry.points((batch, D), "float32").numpy()}
         context = {
-            name: value.numpy() for name, value in
-            registry.conditions(case, (batch,), "float32").items()
+            name: value.numpy()
+            for name, value in registry.conditions(case, (batch,), "float32").items()
         }
         draw = {"num_samples": np.int32(3), "seed": np.array([5, 6], np.int32)}
         for name in ("log_prob", "serving_default"):
@@ -41,9 +42,7 @@ def _requests(case):
 def _python(distribution, signature, inputs):
     """What the distribution itself gives for a request."""
     context = inputs.get("conditional_input")
-    kwargs = {} if context is None else gx.flows.bijector_kwargs(
-        distribution, tf.constant(context)
-    )
+    kwargs = {} if context is None else gx.flows.bijector_kwargs(distribution, tf.constant(context))
     bound = distribution if context is None else gx.flows.condition(distribution, context)
     if signature in ("log_prob", "serving_default"):
         return {"log_prob": distribution.log_prob(inputs["x"], **kwargs)}
@@ -55,9 +54,7 @@ def _python(distribution, signature, inputs):
     if signature == "sample_rows":
         rows = []
         for i, seed in enumerate(inputs["seed"][:20]):
-            row = distribution if context is None else gx.flows.condition(
-                distribution, context[i]
-            )
+            row = distribution if context is None else gx.flows.condition(distribution, context[i])
             rows.append(row.sample(seed=seed))
         return {"samples": np.stack(rows)}
     bijector, named = distribution.bijector, kwargs.get("bijector_kwargs", {})
@@ -164,7 +161,9 @@ def test_a_failed_export_leaves_what_was_there(flow, tmp_path, monkeypatch, over
 
 
 def test_export_says_what_it_cannot_serve(flow, tmp_path):
-    with pytest.raises(ValueError, match=r"`path` must be a directory whose last part is an integer"):
+    with pytest.raises(
+        ValueError, match=r"`path` must be a directory whose last part is an integer"
+    ):
         gx.serving.export(flow, tmp_path / "latest")
     with pytest.raises(TypeError, match=r"`distribution` must be a tfd.Distribution. Received"):
         gx.serving.export(tfb.Exp(), tmp_path / "1")
@@ -190,5 +189,7 @@ def test_export_says_what_it_cannot_serve(flow, tmp_path):
 
 def test_model_export_takes_one_format(flow, tmp_path):
     model = gx.models.DensityModel(flow)
-    with pytest.raises(ValueError, match=r"`format` must be 'tf_saved_model'. Received: format='onnx'"):
+    with pytest.raises(
+        ValueError, match=r"`format` must be 'tf_saved_model'. Received: format='onnx'"
+    ):
         model.export(tmp_path / "1", format="onnx")

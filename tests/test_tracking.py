@@ -10,6 +10,7 @@ import pytest
 import registry
 import tensorflow as tf
 import tensorflow_probability as tfp
+
 import tfp_genext as gx
 from tfp_genext import tracking
 
@@ -115,12 +116,12 @@ def test_any_leading_dimensions_and_contexts_broadcast():
     x, c = registry.points((6, 1, 2), "float32"), registry.points((5, 4), "float32")
     output = adapter(x, conditional_input=c)
     assert output.shape == (6, 5, 3)
-    expected = [[network(x[i], conditional_input=c[j][None])[0] for j in range(5)] for i in range(6)]
+    expected = [
+        [network(x[i], conditional_input=c[j][None])[0] for j in range(5)] for i in range(6)
+    ]
     np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
 
-    @tf.function(
-        input_signature=[tf.TensorSpec([None, None, 2]), tf.TensorSpec([None, 4])]
-    )
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 2]), tf.TensorSpec([None, 4])])
     def unknown(x, c):
         y = adapter(x, conditional_input=c)
         assert y.shape.as_list() == [None, None, 3]

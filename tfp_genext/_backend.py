@@ -12,7 +12,7 @@ def require_tensorflow_backend() -> None:
     """Raises `ImportError` unless Keras 3 runs on TensorFlow."""
     try:
         import keras
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise ImportError(_SENTENCE.format(f"an import of keras that failed ({error})")) from error
     version = getattr(keras, "__version__", "unknown")
     if not version.startswith("3."):

@@ -39,12 +39,12 @@ def positive_ints(name: str, values: Any) -> tuple[int, ...]:
     return tuple(positive_int(f"{name}[{i}]", value) for i, value in enumerate(values))
 
 
-def vector_shape(name: str, shape: Any, *, minimum: int = 1) -> tuple[int]:
+def vector_shape(name: str, shape: Any, *, minimum: int = 1) -> tuple[int, ...]:
     """Returns the shape `[D]` of vector events, `D >= minimum`, as a tuple."""
     dimensions = shape_tuple(name, shape)
     if len(dimensions) != 1 or dimensions[0] < minimum:
         raise ValueError(message(name, f"a shape [D] with D of at least {minimum}", shape))
-    return dimensions  # type: ignore[return-value]
+    return dimensions
 
 
 def shape_tuple(name: str, shape: Any) -> tuple[int, ...]:
@@ -82,7 +82,9 @@ def event(name: str, value: Any, event_shape: Sequence[int], dtype: tf.DType) ->
     expected = f"of shape [N, {', '.join(map(str, event_shape))}] and dtype {dtype.name}"
     if len(event_shape) == 0:
         expected = f"of shape [N] and dtype {dtype.name}"
-    kind = np.dtype(value.dtype.as_numpy_dtype if isinstance(value.dtype, tf.DType) else value.dtype)
+    kind = np.dtype(
+        value.dtype.as_numpy_dtype if isinstance(value.dtype, tf.DType) else value.dtype
+    )
     if not _kinds_agree(kind, np.dtype(dtype.as_numpy_dtype)):
         raise TypeError(f"`{name}` must be {expected}. Received: dtype {kind.name}")
     shape = tuple(value.shape) if getattr(value.shape, "rank", 0) is not None else None
@@ -123,7 +125,9 @@ def rows(name: str, value: tf.Tensor) -> None:
 def context(name: str, value: Any, event_shape: Sequence[int]) -> None:
     """Checks a batch `[N, ...]` of contexts by its static shape and dtype alone."""
     expected = f"numbers of shape [N, {', '.join(map(str, event_shape))}]"
-    kind = np.dtype(value.dtype.as_numpy_dtype if isinstance(value.dtype, tf.DType) else value.dtype)
+    kind = np.dtype(
+        value.dtype.as_numpy_dtype if isinstance(value.dtype, tf.DType) else value.dtype
+    )
     if kind.kind not in "biuf":
         raise TypeError(f"`{name}` must be {expected}. Received: dtype {kind.name}")
     if getattr(value.shape, "rank", 0) is not None and not _shapes_agree(

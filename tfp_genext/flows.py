@@ -10,16 +10,14 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 
 from tfp_genext import bijectors, checks
 from tfp_genext.bijectors import act_norm as act_norms
 from tfp_genext.bijectors import conditioning
 from tfp_genext.networks import MLP
 from tfp_genext.transformers import Affine, Transformer
-
-tfb = tfp.bijectors
-tfd = tfp.distributions
 
 Permutation = Callable[[int, int], Sequence[int]]
 
@@ -210,7 +208,8 @@ def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distributio
 def initialize(flow: tfd.Distribution, x: Any, *, conditional_input: Any = None) -> None:
     """Initialises every `ActNorm` of a flow from a batch of data, whatever their state.
 
-    Run it before training, outside any `tf.function`; `DensityModel.fit` does it on its first batch.
+    Run it before training, outside any `tf.function`; `DensityModel.fit` does it by itself, on its
+    first batch.
 
     Args:
       flow: a transformed distribution.

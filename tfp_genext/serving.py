@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks, flows
-
-tfd = tfp.distributions
 
 
 def export(
@@ -101,8 +100,9 @@ def check_servable(distribution: Any) -> None:
         )
     if distribution.batch_shape != [] or not distribution.event_shape.is_fully_defined():
         raise ValueError(
-            "`distribution` must have batch shape [] and a known event shape. Received: batch shape "
-            f"{distribution.batch_shape}, event shape {distribution.event_shape}"
+            "`distribution` must have batch shape [] and a known event shape. "
+            f"Received: batch shape {distribution.batch_shape}, "
+            f"event shape {distribution.event_shape}"
         )
 
 
@@ -192,7 +192,7 @@ class _Functions:
 
 
 def _is_transformed(distribution: tfd.Distribution) -> bool:
-    return isinstance(getattr(distribution, "bijector", None), tfp.bijectors.Bijector)
+    return isinstance(getattr(distribution, "bijector", None), tfb.Bijector)
 
 
 def _sample_rows(

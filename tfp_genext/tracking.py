@@ -1,7 +1,8 @@
 """The joint: the only file that knows how both TensorFlow and Keras 3 keep variables.
 
-A `tf.Module` finds `tf.Variable`s only and a Keras layer finds `keras.Variable`s only. `KerasNetwork`
-shows a Keras layer to TensorFlow; `networks` and `loose_variables` show a distribution to Keras.
+A `tf.Module` finds `tf.Variable`s only and a Keras layer finds `keras.Variable`s only.
+`KerasNetwork` shows a Keras layer to TensorFlow; `networks` and `loose_variables` show a
+distribution to Keras.
 """
 
 from __future__ import annotations
@@ -110,8 +111,10 @@ class _Batch:
         static = tf.broadcast_static_shape(self.static, other.static)
         if static.is_fully_defined():
             return _Batch(static, static.as_list())
-        left, right = (tf.constant(b.dynamic, tf.int32) if isinstance(b.dynamic, list) else b.dynamic
-                       for b in (self, other))
+        left, right = (
+            tf.constant(b.dynamic, tf.int32) if isinstance(b.dynamic, list) else b.dynamic
+            for b in (self, other)
+        )
         return _Batch(static, tf.broadcast_dynamic_shape(left, right))
 
     def restore(self, x: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,7 @@ import pytest
 import registry
 import tensorflow as tf
 import tensorflow_probability as tfp
+
 import tfp_genext as gx
 from tfp_genext.bijectors import act_norm
 
@@ -95,8 +96,6 @@ def test_fit_initialises_once_and_from_its_first_batch(x):
     outermost.shift.assign(tf.ones([3]))
     model.fit(x, batch_size=500, verbose=0)
     np.testing.assert_array_equal(outermost.shift, 1.0)
-
-
 
 
 def test_weights_carry_the_initialisation(x, tmp_path):

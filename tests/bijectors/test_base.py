@@ -9,7 +9,6 @@ import pytest
 import registry
 import tensorflow as tf
 import tensorflow_probability as tfp
-import tfp_genext as gx
 from counting import count_network_calls
 
 tfb = tfp.bijectors

@@ -7,8 +7,9 @@ import pytest
 import registry
 import tensorflow as tf
 import tensorflow_probability as tfp
-import tfp_genext as gx
 from tensorflow_probability.python.bijectors import chain, composition, invert
+
+import tfp_genext as gx
 
 tfb = tfp.bijectors
 Compose = gx.bijectors.Compose
@@ -94,7 +95,9 @@ def test_delivers_to_bijectors_of_tfp(x, c):
 
 def test_raises_where_nobody_takes_it(x, c):
     composed = Compose([registry.affine("float32"), tfb.Shift(1.0)], name="both")
-    text = r"`conditional_input` must be taken by a member of `both`.*Received: members \['real_nvp'"
+    text = (
+        r"`conditional_input` must be taken by a member of `both`.*Received: members \['real_nvp'"
+    )
     for call in (
         composed.forward,
         composed.inverse,

@@ -7,6 +7,7 @@ import pytest
 import registry
 import tensorflow as tf
 import tensorflow_probability as tfp
+
 import tfp_genext as gx
 from tfp_genext.bijectors import conditioning
 
@@ -73,7 +74,8 @@ def test_refuses_what_cannot_be_bound(flow):
     with pytest.raises(ValueError, match="`bijector` must take `conditional_input`. Received"):
         gx.bijectors.Conditioned(tfb.Exp(), tf.ones([3]))
     with pytest.raises(
-        ValueError, match=r"`conditional_input` must be of shape \[\.\.\., 3\]. Received: shape \[7, 4\]"
+        ValueError,
+        match=r"`conditional_input` must be of shape \[\.\.\., 3\]. Received: shape \[7, 4\]",
     ):
         gx.flows.condition(flow, tf.ones([7, 4]))
     with pytest.raises(TypeError, match="`flow` must be a transformed distribution. Received"):

@@ -9,6 +9,7 @@ import registry
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
+
 import tfp_genext as gx
 
 tfb = tfp.bijectors
@@ -109,9 +110,7 @@ def test_a_tf_keras_network_is_tracked_and_trained():
 
     coupling = gx.bijectors.AffineCoupling(3, shift_and_log_scale_fn=Conditioner())
     flow = tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), [D]), coupling)
-    assert {id(v) for v in flow.trainable_variables} == {
-        id(v) for v in network.trainable_variables
-    }
+    assert {id(v) for v in flow.trainable_variables} == {id(v) for v in network.trainable_variables}
     model = gx.models.DensityModel(flow)
     model.compile(optimizer=keras.optimizers.Adam(1e-2))
     start = [v.numpy() for v in network.trainable_variables]

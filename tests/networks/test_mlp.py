@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+
 import tfp_genext as gx
 
 
@@ -62,7 +63,9 @@ def test_refuses_bad_sizes_and_contexts():
         with pytest.raises(error, match=text + ". Received: "):
             gx.networks.MLP(*arguments)
     x = np.ones([2, 5], "float32")
-    with pytest.raises(ValueError, match=r"`conditional_input` must be None.*Received: shape \[2, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"`conditional_input` must be None.*Received: shape \[2, 3\]"
+    ):
         gx.networks.MLP([2], [8])(x, conditional_input=np.ones([2, 3], "float32"))
     conditional = gx.networks.MLP([2], [8], conditional_event_shape=[3])
     with pytest.raises(ValueError, match=r"`conditional_input` must be of shape \[N, 3\].*None"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+
 import tfp_genext as gx
 
 t = gx.transformers
@@ -39,8 +40,9 @@ def test_stays_within_the_bound_and_finite_everywhere(kind, dtype):
     with tf.GradientTape() as tape:
         tape.watch(raw)
         bijector = kind(bound=3.0).bijector(raw)
-        scale, log_det = bijector.forward(tf.ones_like(raw)), bijector.forward_log_det_jacobian(
-            tf.ones_like(raw), 0
+        scale, log_det = (
+            bijector.forward(tf.ones_like(raw)),
+            bijector.forward_log_det_jacobian(tf.ones_like(raw), 0),
         )
         total = tf.reduce_sum(scale) + tf.reduce_sum(log_det)
     size = np.abs(scale)
@@ -73,5 +75,7 @@ def test_transformers_are_values():
 
 @pytest.mark.parametrize("bound", [0.0, -1.0, np.inf, np.nan, "5", 40.0])
 def test_refuses_bounds_out_of_range(bound):
-    with pytest.raises(ValueError, match=r"`bound` must be a number in \(0, 40\). Received: bound="):
+    with pytest.raises(
+        ValueError, match=r"`bound` must be a number in \(0, 40\). Received: bound="
+    ):
         t.ExpScale(bound=bound)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.bijectors.chain import _Chain
 
 from tfp_genext import checks
 from tfp_genext.bijectors import conditioning
 from tfp_genext.bijectors.base import OneEvaluationBijector
 
-tfb = tfp.bijectors
-
 
 class ActNorm(OneEvaluationBijector):
-    """Scales and shifts each dimension, initialised so that a batch of data comes out standardised.
+    """Scales and shifts each dimension, so that a first batch of data comes out standardised.
 
         forward   y = exp(log_scale) * x + shift
         inverse   x = (y - shift) * exp(-log_scale)
@@ -29,8 +27,8 @@ class ActNorm(OneEvaluationBijector):
     Args:
       shift: `tf.Variable` `[D]`.
       log_scale: `tf.Variable` `[D]`.
-      initialized: boolean `tf.Variable`, kept with the weights, that says whether the initialisation
-        has been done; `None`, the default, where that is nobody's concern.
+      initialized: boolean `tf.Variable`, kept with the weights, that says whether it has been
+        initialised; `None`, the default, where that is nobody's concern.
       validate_args: passed to `tfb.Bijector`. Default: `False`.
       name: name of the bijector. Default: `"act_norm"`.
 

@@ -7,9 +7,7 @@ import weakref
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfb = tfp.bijectors
+from tensorflow_probability import bijectors as tfb
 
 
 class OneEvaluationBijector(tfb.Bijector):
@@ -61,7 +59,7 @@ class OneEvaluationBijector(tfb.Bijector):
 
 
 def _remember(attributes: dict[str, Any], output: tf.Tensor, ildj: tf.Tensor) -> None:
-    # TFP keeps the attributes as long as the input lives. A log-determinant that outlives the output
-    # would be stale after an assignment, and cut off from the gradient tape that comes next.
+    # TFP keeps the attributes as long as the input lives. A log-determinant that outlives the
+    # output would be stale after an assignment, and cut off from the gradient tape that comes next.
     attributes["ildj"] = ildj
     weakref.finalize(output, attributes.pop, "ildj", None).atexit = False

@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.bijectors.chain import _Chain
 
 from tfp_genext import checks
 from tfp_genext.bijectors import conditioning
-
-tfb = tfp.bijectors
 
 
 class Compose(_Chain):
@@ -22,7 +20,7 @@ class Compose(_Chain):
         inverse   x = b_n^-1(... b_2^-1(b_1^-1(y)))
         log-det   the sum of the members'
 
-    `tfb.Chain` files keyword arguments under the names of its members and drops the rest in silence.
+    `tfb.Chain` files keyword arguments under the names of its members and drops the rest silently.
     `Compose` hands `conditional_input=c` to each member that takes it, through `tfb.Chain`,
     `tfb.Invert` and `Compose` at any depth, and raises where none does. The filing of `tfb.Chain`,
     `{member.name: {...}}`, works too.

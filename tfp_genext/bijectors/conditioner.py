@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import tracking
 from tfp_genext.transformers import Transformer
-
-tfb = tfp.bijectors
 
 
 def transformed_params(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.bijectors.composition import Composition
 from tensorflow_probability.python.bijectors.invert import _Invert
 from tensorflow_probability.python.internal.parameter_properties import (
@@ -16,8 +16,6 @@ from tensorflow_probability.python.internal.parameter_properties import (
 
 from tfp_genext import tracking
 from tfp_genext.bijectors.base import OneEvaluationBijector
-
-tfb = tfp.bijectors
 
 _CONDITIONERS = ("shift_and_log_scale_fn", "bijector_fn")
 

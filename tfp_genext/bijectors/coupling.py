@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import checks, masks, tracking
 from tfp_genext.bijectors import conditioner as conditioners
 from tfp_genext.bijectors.base import OneEvaluationBijector
 from tfp_genext.transformers import Additive, Affine, Transformer
-
-tfb = tfp.bijectors
 
 
 class Coupling(OneEvaluationBijector):
@@ -42,8 +40,8 @@ class Coupling(OneEvaluationBijector):
         if mask is not None:
             if num_masked is not None or fraction_masked is not None:
                 raise ValueError(
-                    "Exactly one of `num_masked`, `fraction_masked` and `mask` should be specified. "
-                    f"Received: {num_masked=}, {fraction_masked=}, {mask=}"
+                    "Exactly one of `num_masked`, `fraction_masked` and `mask` should be specified."
+                    f" Received: {num_masked=}, {fraction_masked=}, {mask=}"
                 )
             mask = masks.coupling_mask(mask)
         else:
@@ -92,7 +90,7 @@ class Coupling(OneEvaluationBijector):
         # The signed mask size under TFP's name: its users and tests read it.
         if self._num_masked is not None:
             return self._num_masked
-        return int(np.round(self._input_depth * self._fraction_masked))
+        return int(np.round((self._input_depth or 0) * (self._fraction_masked or 0.0)))
 
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
         parts, x0, x1 = self._split(x)
@@ -165,7 +163,7 @@ class AffineCoupling(Coupling):
 
     Both directions cost one evaluation of the network.
 
-    Code written for `tfb.RealNVP` works after changing the name: every keyword has the same meaning.
+    Code written for `tfb.RealNVP` works after changing the name: every keyword means the same.
     What is new is that `shift_and_log_scale_fn` may be a Keras 3 layer, called as
     `layer(x0, **condition)`, whose variables the bijector shows and trains.
 
@@ -309,7 +307,9 @@ class AdditiveCoupling(Coupling):
         parameters = dict(locals())
         name = name or "additive_coupling"
         if not callable(conditioner):
-            raise ValueError(checks.message("conditioner", "a Keras layer or callable", conditioner))
+            raise ValueError(
+                checks.message("conditioner", "a Keras layer or callable", conditioner)
+            )
         with tf.name_scope(name) as name:
             super().__init__(
                 num_masked,

@@ -53,8 +53,8 @@ class DataCheck:
             return self._arrays(x, y, sample_weight)
         if y is not None or sample_weight is not None:
             raise ValueError(
-                "`y` and `sample_weight` must be None where `x` is a dataset that gives them itself. "
-                f"Received: x of type {type(x).__name__}"
+                "`y` and `sample_weight` must be None where `x` is a dataset that gives them."
+                f" Received: x of type {type(x).__name__}"
             )
         return Data(self._stream(x))
 
@@ -89,7 +89,7 @@ class DataCheck:
     def _check_static(self, context: Any, events: Any) -> None:
         checks.event("x", events, self.event_shape, self.dtype)
         if context is not None:
-            checks.context("conditional_input", context, self.conditional_event_shape)
+            checks.context("conditional_input", context, self.conditional_event_shape or ())
 
     def _arrays(self, x: Any, y: Any, sample_weight: Any) -> Data:
         if self.conditional:
@@ -111,7 +111,7 @@ class DataCheck:
 
     def _pair(self, context: Any, events: Any) -> tuple[Any, Any]:
         context, events = _as_array("conditional_input", context), self._events(events)
-        checks.context("conditional_input", context, self.conditional_event_shape)
+        checks.context("conditional_input", context, self.conditional_event_shape or ())
         checks.finite("conditional_input", np.asarray(context))
         if len(context) != len(events):
             raise ValueError(

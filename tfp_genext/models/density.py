@@ -10,13 +10,11 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks, flows, numerics, serving, tracking
 from tfp_genext.bijectors import act_norm
 from tfp_genext.models import data as data_lib
-
-tfd = tfp.distributions
 
 
 class DensityModel(keras.Model):
@@ -139,9 +137,7 @@ class DensityModel(keras.Model):
             self._check_trainable()
         loss = _weighted_mean(-y_pred, sample_weight)
         if training:
-            loss = tf.debugging.assert_all_finite(
-                loss, "the negative log-likelihood must be finite, and is not; no step was taken"
-            )
+            loss = _required_finite(loss)
         loss += tf.add_n([tf.zeros_like(loss), *(tf.cast(e, loss.dtype) for e in self.losses)])
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
@@ -295,9 +291,23 @@ class DensityModel(keras.Model):
             raise ValueError(
                 "`distribution` must have a trainable variable for `fit`. Received: "
                 f"{self.distribution.name}, whose Keras layers and tf.Variables number "
-                f"{len(self.variables)}, none of them trainable. A network in a closure is not seen: "
-                "hand it over as an argument"
+                f"{len(self.variables)}, none of them trainable. A network in a closure is hidden:"
+                " hand it over as an argument"
             )
+
+
+@tf.custom_gradient
+def _required_finite(loss: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    # The gradient waits for the assertion, and so does the step; XLA drops both.
+    checked = tf.debugging.assert_all_finite(
+        loss, "the negative log-likelihood must be finite, and is not; no step was taken"
+    )
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        with tf.control_dependencies([checked]):
+            return tf.identity(upstream)
+
+    return checked, gradient
 
 
 def _weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:

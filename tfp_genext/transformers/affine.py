@@ -6,12 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
 
 from tfp_genext.transformers.base import Transformer
 from tfp_genext.transformers.scales import ExpScale, ScaleMap
-
-tfb = tfp.bijectors
 
 
 @dataclasses.dataclass(frozen=True)

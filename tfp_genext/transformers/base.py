@@ -6,15 +6,13 @@ import abc
 from collections.abc import Sequence
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfb = tfp.bijectors
+from tensorflow_probability import bijectors as tfb
 
 
 class Transformer(abc.ABC):
     """A rule that turns parameters into a bijector of scalars.
 
-    A transformer is a value: two with equal options are equal and hash alike. It holds no variables.
+    A transformer is a value: two with equal options are equal and hash alike. It has no variables.
     Zero parameters give the identity, or what is nearest to it, so that a network whose last layer
     starts at zero starts as the identity.
     """

@@ -15,11 +15,9 @@ import dataclasses
 import math
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import checks, numerics
-
-tfb = tfp.bijectors
 
 _INVERSE_SOFTPLUS_OF_ONE = math.log(math.e - 1.0)
 

@@ -1,0 +1,228 @@
+"""The benchmarks: that they run and how they count, never how fast anything is."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+PROGRAMS = {
+    "real_nvp": ["--quick", "--json", "real_nvp.json"],
+    "importing": ["--quick", "--json", "importing.json"],
+    "op_counts": ["--quick"],
+}
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    # A dataclass looks its own module up.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+harness = _load("harness")
+
+
+class FakeClock:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self, seconds: float) -> Callable[[], None]:
+        """Returns a function that takes so many seconds."""
+
+        def function() -> None:
+            self.now += seconds
+
+        return function
+
+
+def _scripted(times: Sequence[float], log: list[str] | None = None, name: str = "") -> Any:
+    remaining = iter(times)
+
+    def stopwatch() -> float:
+        if log is not None:
+            log.append(name)
+        return next(remaining)
+
+    return stopwatch
+
+
+def _row(a: Sequence[float], b: Sequence[float], **options: Any) -> Any:
+    sides = {"a": _scripted(a), "b": _scripted(b)}
+    return harness.Row("a row", sides, [("a", "b"), ("b", "a")], **options)
+
+
+def _arguments(**changes: Any) -> argparse.Namespace:
+    defaults = vars(harness.options(None).parse_args([]))
+    return argparse.Namespace(**{**defaults, **changes})
+
+
+def test_timed_counts_all_repeats() -> None:
+    clock = FakeClock()
+    assert harness.timed(clock.work(2.0), repeats=3, clock=clock)() == 6.0
+
+
+def test_timed_fresh_leaves_out_the_preparation() -> None:
+    clock = FakeClock()
+    prepare, work = clock.work(100.0), clock.work(2.0)
+    stopwatch = harness.timed_fresh(prepare, lambda prepared: work(), clock=clock)
+    assert [stopwatch(), stopwatch()] == [2.0, 2.0]
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    # A machine that slows down a hundredfold slows both sides, and no ratio moves.
+    row = _row([9.0, 2.0, 40.0, 600.0], [1.0, 1.0, 10.0, 100.0])
+    ratio, inverse = harness.summarize(row, harness.measure(row, rounds=3, warm_ups=1))
+    assert (ratio.min, ratio.median, ratio.max) == (2.0, 4.0, 6.0)
+    assert (inverse.min, inverse.median, inverse.max) == (1 / 6, 1 / 4, 1 / 2)
+    assert (ratio.numerator, ratio.denominator, ratio.rounds) == ("a", "b", 3)
+
+
+def test_median_of_an_even_number_of_rounds() -> None:
+    row = _row([1.0, 2.0, 4.0, 9.0], [1.0] * 4)
+    assert harness.summarize(row, harness.measure(row, 4, warm_ups=0))[0].median == 3.0
+
+
+def test_rounds_interleave_and_take_turns_at_starting() -> None:
+    log: list[str] = []
+    sides = {name: _scripted([1.0] * 4, log, name) for name in "abc"}
+    rounds = harness.measure(harness.Row("a row", sides, [("a", "b")]), rounds=3, warm_ups=1)
+    assert "".join(log) == "cab" + "abc" + "bca" + "cab"
+    assert len(rounds) == 3
+
+
+@pytest.mark.parametrize(("target", "verdict"), [(2.0, "met"), (1.99, "missed")])
+def test_target_belongs_to_the_first_ratio(target: float, verdict: str) -> None:
+    row = _row([4.0], [2.0], target=target)
+    first, second = harness.summarize(row, harness.measure(row, 1, warm_ups=0))
+    expected = ["a row", "a / b", "2.00", "2.00", "2.00", f"at most {target:.2f}: {verdict}"]
+    assert first.cells == expected
+    assert second.target is None and second.cells[-1] == ""
+
+
+def test_run_prints_a_table_and_writes_the_same_numbers(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    row = _row([1.0, 2.0, 6.0], [1.0, 1.0, 2.0])
+    arguments = _arguments(rounds=2, json=tmp_path / "numbers.json")
+    ratios = harness.run([row], arguments)
+    report = json.loads(arguments.json.read_text(encoding="utf-8"))
+    assert report["ratios"] == [dataclasses.asdict(ratio) for ratio in ratios]
+    assert report["seconds"] == {"a row": [{"a": 2.0, "b": 1.0}, {"a": 6.0, "b": 2.0}]}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:] == [*harness.table([]).splitlines(), *(_line(r.cells) for r in ratios)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def test_run_keeps_to_the_rounds_and_rows_asked_for() -> None:
+    few = _row([1.0] * 3, [1.0] * 3, rounds=2)
+    assert harness.run([few], _arguments(rounds=50))[0].rounds == 2
+    assert harness.run([few], _arguments(only="another")) == []
+
+
+def test_quick_is_one_round_without_targets() -> None:
+    ratio = harness.run([_row([1.0], [1.0], target=0.5)], _arguments(quick=True))[0]
+    assert (ratio.rounds, ratio.target) == (1, None)
+
+
+@pytest.mark.parametrize("rounds", ["0", "-1"])
+def test_rounds_must_be_positive(rounds: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        harness.options(None).parse_args(["--rounds", rounds])
+    assert f"must be at least 1. Received: {rounds}" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Any]]:
+    """What each program printed and wrote; all run at the same time."""
+    directory = tmp_path_factory.mktemp("benchmarks")
+    processes = {name: _start(name, options, directory) for name, options in PROGRAMS.items()}
+    try:
+        yield {name: _finished(name, p, directory) for name, p in processes.items()}
+    finally:
+        for process in processes.values():
+            process.kill()
+
+
+def _start(name: str, options: Sequence[str], directory: pathlib.Path) -> subprocess.Popen:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, BENCHMARKS / f"{name}.py", *options],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _finished(name: str, process: subprocess.Popen, directory: pathlib.Path) -> tuple[str, Any]:
+    printed, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    written = directory / f"{name}.json"
+    report = json.loads(written.read_text(encoding="utf-8")) if written.exists() else None
+    return printed, report
+
+
+@pytest.mark.parametrize(("name", "count"), [("real_nvp", 25), ("importing", 1)])
+def test_program_reports_positive_finite_ratios(
+    outputs: Mapping[str, Any], name: str, count: int
+) -> None:
+    printed, report = outputs[name]
+    ratios = [harness.Ratio(**ratio) for ratio in report["ratios"]]
+    assert len(ratios) == count
+    for ratio in ratios:
+        assert _line(ratio.cells) in printed
+        assert 0.0 < ratio.min <= ratio.median <= ratio.max < math.inf
+
+
+def test_real_nvp_measures_what_the_readme_says(outputs: Mapping[str, Any]) -> None:
+    measured = set(outputs["real_nvp"][1]["seconds"])
+    assert measured == {
+        "training step, batch 8, plain",
+        "training step, batch 8, XLA",
+        "log_prob, 16 rows",
+        "sample, 16 rows",
+        "sample with density, 16 rows",
+        "our sample, 16 rows",
+        "our fit, 2 steps, Keras Adam",
+        "building and first log_prob, eager",
+        "tracing the training step, plain",
+    }
+
+
+def test_op_counts_show_one_evaluation_of_each_network(outputs: Mapping[str, Any]) -> None:
+    printed, _ = outputs["op_counts"]
+    _, *sections = printed.split("\n\n| operation | ours | TFP | by hand |\n")
+    products = [_counts(section, "MatMul") for section in sections]
+    # Two couplings of two layers each; TFP evaluates them twice where it needs both results.
+    assert products[1:] == [[4, 8, 4], [4, 4, 4], [4, 8, 4]]
+    assert products[0][0] == products[0][2] < products[0][1]
+
+
+def _counts(section: str, operation: str) -> list[int]:
+    (line,) = [row for row in section.splitlines() if row.startswith(f"| {operation} |")]
+    return [int(cell) for cell in line.split("|")[2:-1]]

@@ -1,0 +1,87 @@
+"""A file imports only from floors below it."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+
+import pytest
+
+import tfp_genext
+
+PACKAGE = pathlib.Path(tfp_genext.__file__).parent
+
+# Files and folders, lowest floor first. Members of one folder may import each other.
+FLOORS = [
+    {"_backend", "_version", "checks"},
+    {"masks", "numerics"},
+    {"networks", "transformers"},
+    {"tracking"},
+    {"bijectors"},
+    {"flows"},
+    {"serving"},
+    {"models"},
+]
+FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def _room(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def _imports(path):
+    """Rooms of the package, and outside packages, that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            whole = base == "tfp_genext"
+            names = [f"{base}.{a.name}" for a in node.names] if whole else [base]
+        else:
+            continue
+        yield from names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_downwards(path):
+    room = _room(path)
+    if room == "__init__":
+        return
+    assert room in FLOOR, f"{room} has no floor"
+    for name in _imports(path):
+        if not name.startswith("tfp_genext"):
+            continue
+        other = name.split(".")[1]
+        assert other == room or FLOOR[other] < FLOOR[room], f"{path.name} imports {name}"
+
+
+def test_the_lowest_floors_know_numpy_and_tensorflow_only():
+    for path in MODULES:
+        if _room(path) in FLOORS[0] | FLOORS[1] and _room(path) != "_backend":
+            outside = {name.split(".")[0] for name in _imports(path)} - {"tfp_genext"}
+            assert not outside & {"keras", "tensorflow_probability"}, path
+
+
+def test_networks_know_no_tfp_and_transformers_no_keras():
+    for path in MODULES:
+        outside = {name.split(".")[0] for name in _imports(path)}
+        if _room(path) == "networks":
+            assert "tensorflow_probability" not in outside
+        if _room(path) == "transformers":
+            assert "keras" not in outside
+
+
+def test_private_names_of_the_hosts_stand_in_one_place():
+    """`_value`, `_trainable`, `_flatten` in the joint, `_cache` in the base, and nowhere else."""
+    homes = {
+        "._value": {"tracking.py"},
+        "._flatten(": {"tracking.py"},
+        "._cache": {"base.py"},
+    }
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        for name, home in homes.items():
+            assert name not in text or path.name in home, f"{name} in {path.name}"

@@ -1,0 +1,423 @@
+"""One table of wrong inputs: each row names the argument, what was expected and what was received.
+
+A row is (what goes wrong, what is called, the exception, a pattern of its message). Every message
+must also hold "Received".
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import registry
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import tfp_genext as gx
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+SMALL = {"num_layers": 2, "hidden_units": [4]}
+N, D = 20, 3
+
+
+def flow(**options):
+    return gx.flows.real_nvp([D], **{**SMALL, **options})
+
+
+def model(**options):
+    made = gx.models.DensityModel(flow(**options))
+    made.compile(optimizer=keras.optimizers.SGD(0.1))
+    return made
+
+
+def conditional():
+    return model(conditional_event_shape=[2])
+
+
+def affine(*args, **kwargs):
+    return gx.bijectors.AffineCoupling(
+        *args, **{"shift_and_log_scale_fn": lambda x0, n: (x0[..., :1], None), **kwargs}
+    )
+
+
+def layer_of(units):
+    return gx.bijectors.AffineCoupling(1, shift_and_log_scale_fn=keras.layers.Dense(units))
+
+
+def good(rows=N, columns=D):
+    return np.random.default_rng(0).normal(size=[rows, columns]).astype("float32")
+
+
+def spoiled(value):
+    x = good()
+    x[N // 2, 1] = value
+    return x
+
+
+def dataset(*parts):
+    return tf.data.Dataset.from_tensor_slices(parts if len(parts) > 1 else parts[0]).batch(5)
+
+
+def recipe_row(argument, options, error, pattern):
+    """A wrong option of every recipe."""
+    for recipe in (gx.flows.real_nvp, gx.flows.nice):
+        shape = options.get("event_shape", [D])
+        rest = {k: v for k, v in options.items() if k != "event_shape"}
+        yield (
+            f"{recipe.__name__}: {argument}",
+            lambda recipe=recipe, shape=shape, rest=rest: recipe(shape, **{**SMALL, **rest}),
+            error,
+            pattern,
+        )
+
+
+X_SHAPE = r"`x` must be of shape \[N, 3\] and dtype float32"
+C_SHAPE = r"`conditional_input` must be numbers of shape \[N, 2\]"
+ONE_ROW = "`x` must hold at least one row"
+FINITE = "`x` must be finite"
+LAYERS = "`num_layers` must be an integer of at least 1"
+EVENT = r"`event_shape` must be a shape \[D\] with D of at least 2"
+
+TABLE = [
+    # Recipes.
+    *recipe_row("one dimension", {"event_shape": [1]}, ValueError, EVENT),
+    *recipe_row("scalar events", {"event_shape": []}, ValueError, EVENT),
+    *recipe_row("matrix events", {"event_shape": [2, 3]}, ValueError, EVENT),
+    *recipe_row(
+        "size zero", {"event_shape": [0]}, ValueError, r"`event_shape\[0\]` must be an integer"
+    ),
+    *recipe_row("text shape", {"event_shape": "ab"}, TypeError, "`event_shape` must be a sequence"),
+    *recipe_row("no layers", {"num_layers": 0}, ValueError, LAYERS),
+    *recipe_row("half a layer", {"num_layers": 2.5}, TypeError, LAYERS),
+    *recipe_row("layers by truth", {"num_layers": True}, TypeError, LAYERS),
+    *recipe_row("width zero", {"hidden_units": [8, 0]}, ValueError, r"`hidden_units\[1\]` must be"),
+    *recipe_row("bare width", {"hidden_units": 8}, TypeError, "`hidden_units` must be a sequence"),
+    *recipe_row("integer dtype", {"dtype": "int32"}, TypeError, "`dtype` must be a floating point"),
+    *recipe_row("no dtype", {"dtype": "float33"}, TypeError, "`dtype` must be a floating point"),
+    *recipe_row(
+        "base of another size",
+        {"base": tfd.MultivariateNormalDiag(tf.zeros([4]))},
+        ValueError,
+        r"`base` must be a tfd.Distribution of event shape \[3\]",
+    ),
+    *recipe_row("base no distribution", {"base": tfb.Exp()}, TypeError, "`base` must be a tfd"),
+    *recipe_row(
+        "no permutation",
+        {"num_layers": 3, "permutation": lambda size, step: [0, 0, 1]},
+        ValueError,
+        "`permutation` must return each of 0 to 2 once",
+    ),
+    *recipe_row(
+        "context of size zero",
+        {"conditional_event_shape": [0]},
+        ValueError,
+        r"`conditional_event_shape\[0\]` must be an integer",
+    ),
+    (
+        "real_nvp: transformer by name",
+        lambda: flow(transformer="affine"),
+        TypeError,
+        "`transformer` must be a gx.transformers.Transformer",
+    ),
+    # Masks.
+    ("num_masked and fraction", lambda: affine(1, 0.5), ValueError, "Exactly one of `num_masked`"),
+    ("num_masked and mask", lambda: affine(1, mask=[True, False]), ValueError, "Exactly one of"),
+    ("neither", lambda: affine(), TypeError, "`fraction_masked` must be a float"),
+    ("half a unit", lambda: affine(1.5), TypeError, "`num_masked` must be an integer"),
+    ("integer fraction", lambda: affine(None, 1), TypeError, "`fraction_masked` must be a float"),
+    ("fraction of one", lambda: affine(None, 1.0), ValueError, r"`fraction_masked` must be in"),
+    ("fraction NaN", lambda: affine(None, float("nan")), ValueError, "`fraction_masked` must be"),
+    (
+        "all masked",
+        lambda: affine(3).forward(good()),
+        ValueError,
+        "Number of masked units 3 must be smaller than the event size 3",
+    ),
+    (
+        "more than all masked, last ones",
+        lambda: affine(-7).inverse(good()),
+        ValueError,
+        "Number of masked units -7 must be smaller",
+    ),
+    (
+        "one dimension",
+        lambda: affine(1).forward(good(columns=1)),
+        ValueError,
+        "Number of masked units 1 must be smaller than the event size 1",
+    ),
+    (
+        "mask of another size",
+        lambda: affine(mask=[True, False]).forward(good()),
+        ValueError,
+        "`mask` must be of the event size 3",
+    ),
+    ("mask of numbers", lambda: affine(mask=[1, 0]), TypeError, "`mask` must be a boolean vector"),
+    ("mask of one kind", lambda: affine(mask=[True] * 2), ValueError, "`mask` must be a boolean"),
+    ("a scalar event", lambda: affine(1).forward(1.0), ValueError, r"`x` must be of shape"),
+    # Conditioners.
+    (
+        "no function",
+        lambda: gx.bijectors.AffineCoupling(1),
+        ValueError,
+        "Exactly one of `shift_and_log_scale_fn` and `bijector_fn`",
+    ),
+    ("two functions", lambda: affine(1, bijector_fn=tf.exp), ValueError, "Exactly one of `shift"),
+    (
+        "transformer beside a callable",
+        lambda: affine(1, transformer=gx.transformers.Affine()),
+        ValueError,
+        "`transformer` must be None unless the function is a Keras layer",
+    ),
+    (
+        "network of the wrong size",
+        lambda: layer_of(5).forward(good()),
+        ValueError,
+        r"must return parameters of shape \[\.\.\., 2, 2\]",
+    ),
+    (
+        "network of flat parameters",
+        lambda: layer_of(4).forward(good()),
+        ValueError,
+        r"must return parameters of shape \[\.\.\., 2, 2\]",
+    ),
+    (
+        "network for another event",
+        lambda: flow().log_prob(good(columns=4)),
+        ValueError,
+        "must return parameters",
+    ),
+    (
+        "additive without conditioner",
+        lambda: gx.bijectors.AdditiveCoupling(1),
+        ValueError,
+        "`conditioner` must be a Keras layer or callable",
+    ),
+    # Contexts.
+    (
+        "missing context",
+        lambda: flow(conditional_event_shape=[2]).log_prob(good()),
+        ValueError,
+        r"`conditional_input` must be of shape \[N, 2\]",
+    ),
+    (
+        "context of the wrong size",
+        lambda: flow(conditional_event_shape=[2]).log_prob(
+            good(), bijector_kwargs={"conditional_input": good(columns=4)}
+        ),
+        ValueError,
+        r"`conditional_input` must be of shape \[N, 2\]",
+    ),
+    (
+        "context that nobody takes",
+        lambda: flow().log_prob(good(), bijector_kwargs={"conditional_input": good()}),
+        ValueError,
+        "`conditional_input` must be taken by a member",
+    ),
+    # Data.
+    ("wrong event size", lambda: model().fit(good(columns=4)), ValueError, X_SHAPE),
+    ("one column", lambda: model().fit(good(columns=1)), ValueError, X_SHAPE),
+    ("wrong rank", lambda: model().fit(good()[None]), ValueError, X_SHAPE),
+    ("one event", lambda: model().fit(good()[0]), ValueError, X_SHAPE),
+    ("integers", lambda: model().fit(good().astype("int64")), TypeError, X_SHAPE),
+    ("truth values", lambda: model().fit(good() > 0), TypeError, X_SHAPE),
+    ("text", lambda: model().fit(good().astype(str)), TypeError, "`x` must be an array of numbers"),
+    ("complex", lambda: model().fit(good() * 1j), TypeError, "`x` must be an array of numbers"),
+    ("nothing", lambda: model().fit(None), TypeError, "`x` must be an array of numbers"),
+    ("ragged", lambda: model().fit([[1.0], [1.0, 2.0]]), ValueError, "`x` must be an array of num"),
+    ("no rows", lambda: model().fit(good()[:0]), ValueError, ONE_ROW),
+    ("NaN", lambda: model().fit(spoiled(np.nan)), ValueError, FINITE),
+    ("infinity", lambda: model().fit(spoiled(-np.inf)), ValueError, FINITE),
+    ("NaN in evaluate", lambda: model().evaluate(spoiled(np.nan)), ValueError, FINITE),
+    ("NaN in predict", lambda: model().predict(spoiled(np.nan)), ValueError, FINITE),
+    ("NaN in a step", lambda: model().train_on_batch(spoiled(np.nan)), ValueError, FINITE),
+    (
+        "NaN in validation",
+        lambda: model().fit(good(), validation_data=spoiled(np.nan)),
+        ValueError,
+        FINITE,
+    ),
+    ("NaN in a dataset", lambda: model().fit(dataset(spoiled(np.nan))), ValueError, FINITE),
+    (
+        "NaN in a dataset of evaluate",
+        lambda: model().evaluate(dataset(spoiled(np.nan)), verbose=0),
+        ValueError,
+        FINITE,
+    ),
+    ("NaN in a generator", lambda: model().fit(spoiled(np.nan) for _ in "a"), ValueError, FINITE),
+    ("wrong dataset", lambda: model().fit(dataset(good(columns=4))), ValueError, X_SHAPE),
+    ("integer dataset", lambda: model().fit(dataset(np.ones([N, D], int))), TypeError, X_SHAPE),
+    (
+        "unbatched dataset",
+        lambda: model().fit(tf.data.Dataset.from_tensor_slices(good())),
+        ValueError,
+        X_SHAPE,
+    ),
+    (
+        "empty dataset",
+        lambda: model().fit(dataset(good()[:0])),
+        ValueError,
+        "`x` must hold at least one batch",
+    ),
+    (
+        "empty generator",
+        lambda: model().fit(x for x in ()),
+        ValueError,
+        "`x` must hold at least one batch",
+    ),
+    ("targets", lambda: model().fit(good(), good()), ValueError, "`y` must be None"),
+    ("targets in a dataset", lambda: model().fit(dataset(good(), good())), ValueError, "`y` must"),
+    (
+        "weights beside a dataset",
+        lambda: model().fit(dataset(good()), sample_weight=np.ones(N)),
+        ValueError,
+        "`y` and `sample_weight` must be None",
+    ),
+    (
+        "weights of another length",
+        lambda: model().fit(good(), sample_weight=np.ones(N - 1)),
+        ValueError,
+        r"`sample_weight` must be numbers of shape \[20\]",
+    ),
+    (
+        "weights as a column",
+        lambda: model().fit(good(), sample_weight=np.ones([N, 1])),
+        ValueError,
+        r"`sample_weight` must be numbers of shape \[20\]",
+    ),
+    (
+        "NaN weights",
+        lambda: model().fit(good(), sample_weight=np.full([N], np.nan)),
+        ValueError,
+        "`sample_weight` must be finite",
+    ),
+    (
+        "negative weights",
+        lambda: model().fit(good(), sample_weight=-np.ones(N)),
+        ValueError,
+        "`sample_weight` must not be negative",
+    ),
+    (
+        "class weights",
+        lambda: model().fit(good(), class_weight={0: 1.0}),
+        ValueError,
+        "`class_weight` must be None",
+    ),
+    # Conditional data.
+    ("events alone", lambda: conditional().fit(good()), ValueError, "`conditional_input` must be"),
+    (
+        "events alone in predict",
+        lambda: conditional().predict(good()),
+        ValueError,
+        "`conditional_input` must be given",
+    ),
+    (
+        "events alone in a dataset",
+        lambda: conditional().fit(dataset(good())),
+        ValueError,
+        "`conditional_input` must be given",
+    ),
+    ("wrong context", lambda: conditional().fit(good(), good()), ValueError, C_SHAPE),
+    (
+        "text context",
+        lambda: conditional().fit(good(columns=2).astype(str), good()),
+        TypeError,
+        "`conditional_input` must be an array of numbers",
+    ),
+    (
+        "NaN context",
+        lambda: conditional().fit(good(columns=2) * np.nan, good()),
+        ValueError,
+        "`conditional_input` must be finite",
+    ),
+    (
+        "fewer contexts than events",
+        lambda: conditional().fit(good(columns=2)[1:], good()),
+        ValueError,
+        "`conditional_input` and `x` must have as many rows",
+    ),
+    # Models.
+    ("a bijector", lambda: gx.models.DensityModel(tfb.Exp()), TypeError, "`distribution` must be"),
+    (
+        "a batch of distributions",
+        lambda: gx.models.DensityModel(tfd.Normal([0.0, 1.0], 1.0)),
+        ValueError,
+        r"`distribution` must have batch shape \[\]",
+    ),
+    (
+        "a joint distribution",
+        lambda: gx.models.DensityModel(tfd.JointDistributionSequential([tfd.Normal(0.0, 1.0)] * 2)),
+        TypeError,
+        "`distribution` must have events of a single tensor",
+    ),
+    ("a loss", lambda: model().compile(loss="mse"), ValueError, "`loss` must be None"),
+    ("no samples", lambda: model().sample(0), ValueError, "`n` must be an integer of at least 1"),
+    (
+        "context of an unconditional model",
+        lambda: model().sample(1, conditional_input=good()),
+        ValueError,
+        "`conditional_input` must be None",
+    ),
+    (
+        "no context of a conditional model",
+        lambda: conditional().sample(1),
+        ValueError,
+        "`conditional_input` must be given",
+    ),
+]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
+def test_wrong_inputs_are_named(row):
+    _, call, error, pattern = row
+    with pytest.raises(error, match=pattern) as caught:
+        call()
+    assert "Received" in str(caught.value)
+
+
+def test_the_table_has_no_row_twice():
+    names = [row[0] for row in TABLE]
+    assert len(names) >= 60 and len(set(names)) > 0.9 * len(names)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("form", ["arrays", "dataset", "generator", "py_dataset"])
+def test_bad_values_leave_the_last_good_weights(form, jit_compile):
+    made = model()
+    made.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+    x = spoiled(np.nan)  # in the third batch of five rows
+    start = [v.numpy() for v in made.trainable_variables]
+    forms = {
+        "arrays": lambda: x,
+        "dataset": lambda: dataset(x),
+        "generator": lambda: ((x[i : i + 5],) for i in range(0, N, 5)),
+        "py_dataset": lambda: _Batches(x),
+    }
+    with pytest.raises(Exception, match=FINITE):
+        made.fit(forms[form](), batch_size=5 if form == "arrays" else None, shuffle=False)
+    values = [v.numpy() for v in made.trainable_variables]
+    assert all(np.isfinite(v).all() for v in values)
+    moved = any(np.abs(v - s).max() > 0.0 for v, s in zip(values, start, strict=True))
+    assert moved == (form in ("dataset", "generator")) or form == "py_dataset"
+
+
+class _Batches(keras.utils.PyDataset):
+    def __init__(self, x):
+        super().__init__()
+        self.x = x
+
+    def __len__(self):
+        return len(self.x) // 5
+
+    def __getitem__(self, index):
+        return (self.x[5 * index : 5 * index + 5],)
+
+
+def test_perturbed_models_are_not_needed_for_these_messages():
+    """The identity that a new flow is must not hide a wrong size behind broadcasting."""
+    new = flow()
+    registry.perturb(new)
+    for columns in (1, 2, 4):
+        with pytest.raises(ValueError, match="Received"):
+            new.log_prob(good(columns=columns))
