@@ -4,7 +4,8 @@ from tfp_genext.bijectors.act_norm import ActNorm
 from tfp_genext.bijectors.base import OneEvaluationBijector
 from tfp_genext.bijectors.compose import Compose
 from tfp_genext.bijectors.conditioning import Conditioned
-from tfp_genext.bijectors.coupling import AdditiveCoupling, AffineCoupling, Coupling
+from tfp_genext.bijectors.coupling import AdditiveCoupling, AffineCoupling
+from tfp_genext.bijectors.coupling_mask import Coupling
 
 __all__ = [
     "ActNorm",

@@ -1,0 +1,173 @@
+"""The masking that all coupling layers share."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+
+from tfp_genext import masks, tracking
+from tfp_genext.bijectors.base import OneEvaluationBijector
+
+
+class Coupling(OneEvaluationBijector):
+    """The masking shared by all coupling layers; abstract.
+
+    With x split into the masked part x0 and the rest x1, and a bijector g whose parameters come
+    from x0 alone:
+
+        forward   y0 = x0,  y1 = g(x1; x0)
+        inverse   x0 = y0,  x1 = g^-1(y1; y0)
+        log-det   that of g(.; x0)
+
+    Both directions cost one evaluation of the conditioner.
+    """
+
+    def __init__(
+        self,
+        num_masked: int | None,
+        fraction_masked: float | None,
+        mask: Any,
+        conditioner: Any,
+        **kwargs: Any,
+    ) -> None:
+        if mask is not None:
+            if num_masked is not None or fraction_masked is not None:
+                raise ValueError(
+                    "Exactly one of `num_masked`, `fraction_masked` and `mask` should be specified."
+                    f" Received: {num_masked=}, {fraction_masked=}, {mask=}"
+                )
+            mask = masks.coupling_mask(mask)
+        else:
+            _check_mask_size(num_masked, fraction_masked)
+        self._num_masked = None if num_masked is None else int(num_masked)
+        self._fraction_masked = None if fraction_masked is None else float(fraction_masked)
+        self._mask = mask
+        self._input_depth: int | None = None
+        self._conditioner = conditioner
+        super().__init__(forward_min_event_ndims=1, **kwargs)
+
+    @abc.abstractmethod
+    def _bijector(self, x0: tf.Tensor, num_units: int, **conditions: Any) -> tfb.Bijector:
+        """Returns the bijector of the `num_units` units that are not masked."""
+
+    @property
+    def conditional_event_shape(self) -> tuple[int, ...] | None:
+        return tracking.conditional_event_shape(self._conditioner)
+
+    def takes(self, condition: str) -> bool:
+        return tracking.takes(self._conditioner, condition)
+
+    def mask(self, size: int) -> np.ndarray:
+        """Returns the boolean mask `[size]`: True where a unit stays and is looked at.
+
+        Raises:
+          ValueError: where the mask does not fit events of that size.
+        """
+        if self._mask is not None:
+            if self._mask.shape != (size,):
+                raise ValueError(
+                    f"`mask` must be of the event size {size}. Received: size {self._mask.size}"
+                )
+            return self._mask
+        self._input_depth = size
+        masked = self._masked_size
+        if abs(masked) >= size:
+            raise ValueError(
+                f"Number of masked units {masked} must be smaller than the event size {size}. "
+                f"Received: num_masked={self._num_masked}, fraction_masked={self._fraction_masked}"
+            )
+        return masks.prefix_mask(size, masked)
+
+    @property
+    def _masked_size(self) -> int:
+        # The signed mask size under TFP's name: its users and tests read it.
+        if self._num_masked is not None:
+            return self._num_masked
+        return int(np.round((self._input_depth or 0) * (self._fraction_masked or 0.0)))
+
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        parts, x0, x1 = self._split(x)
+        inner = self._bijector(x0, x1.shape[-1], **conditions)
+        return parts.merge(x0, inner.forward(x1)), inner.forward_log_det_jacobian(x1, 1)
+
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        parts, y0, y1 = self._split(y)
+        inner = self._bijector(y0, y1.shape[-1], **conditions)
+        return parts.merge(y0, inner.inverse(y1)), inner.inverse_log_det_jacobian(y1, 1)
+
+    def _split(self, x: tf.Tensor) -> tuple[_Parts, tf.Tensor, tf.Tensor]:
+        if x.shape.rank == 0:
+            raise ValueError("`x` must be of shape [..., D]. Received: a scalar")
+        size = None if x.shape.rank is None else x.shape[-1]
+        if size is None:
+            raise NotImplementedError(
+                "Rightmost dimension must be known prior to graph execution. "
+                f"Received: shape {x.shape}"
+            )
+        parts = _Parts(self.mask(size))
+        return parts, *parts.split(x)
+
+
+class _Parts:
+    """Splits the last axis by a mask, and puts the two halves together again."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        self._masked = np.flatnonzero(mask)
+        self._moved = np.flatnonzero(~mask)
+        count = len(self._masked)
+        self._first = bool(mask[:count].all())
+        self._last = bool(mask[len(mask) - count :].all())
+
+    def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        if self._first:
+            return x[..., : len(self._masked)], x[..., len(self._masked) :]
+        if self._last:
+            return x[..., len(self._moved) :], x[..., : len(self._moved)]
+        return tf.gather(x, self._masked, axis=-1), tf.gather(x, self._moved, axis=-1)
+
+    def merge(self, masked: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+        masked = _match_batch(masked, moved)
+        if not self._first and self._last:
+            return tf.concat([moved, masked], axis=-1)
+        merged = tf.concat([masked, moved], axis=-1)
+        if self._first:
+            return merged
+        return tf.gather(merged, np.argsort(np.r_[self._masked, self._moved]), axis=-1)
+
+
+def _match_batch(masked: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+    # A context with more leading dimensions than x widens what moves, and so what stays.
+    if masked.shape.rank is None or moved.shape.rank is None:
+        return masked
+    batch = moved.shape[:-1]
+    if masked.shape[:-1].is_compatible_with(batch) and masked.shape.rank == moved.shape.rank:
+        return masked
+    return tf.broadcast_to(masked, tf.concat([tf.shape(moved)[:-1], masked.shape[-1:]], axis=0))
+
+
+def _check_mask_size(num_masked: Any, fraction_masked: Any) -> None:
+    received = f"Received: num_masked={num_masked!r}, fraction_masked={fraction_masked!r}"
+    if num_masked is not None and fraction_masked is not None:
+        raise ValueError(
+            f"Exactly one of `num_masked` and `fraction_masked` should be specified. {received}"
+        )
+    if num_masked is not None:
+        if int(num_masked) != num_masked:
+            raise TypeError(
+                f"`num_masked` must be an integer. Got: {num_masked} of type {type(num_masked)}. "
+                f"{received}"
+            )
+        return
+    if not np.issubdtype(type(fraction_masked), np.floating):
+        raise TypeError(
+            f"`fraction_masked` must be a float. Got: {fraction_masked} of type "
+            f"{type(fraction_masked)}. {received}"
+        )
+    if not abs(fraction_masked) < 1.0:
+        raise ValueError(
+            f"`fraction_masked` must be in (-1, 1), but is {fraction_masked}. {received}"
+        )

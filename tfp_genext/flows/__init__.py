@@ -1,0 +1,21 @@
+"""Recipes: functions that build networks and variables and return an ordinary TFP distribution.
+
+Recipes create, bijectors receive: every variable exists when a recipe returns.
+"""
+
+from tfp_genext.flows.coupling import nice, real_nvp
+from tfp_genext.flows.tools import (
+    bijector_kwargs,
+    condition,
+    conditional_event_shape,
+    initialize,
+)
+
+__all__ = [
+    "bijector_kwargs",
+    "condition",
+    "conditional_event_shape",
+    "initialize",
+    "nice",
+    "real_nvp",
+]

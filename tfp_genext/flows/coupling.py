@@ -1,0 +1,172 @@
+"""Recipes of coupling flows on vectors: NICE and Real NVP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from tfp_genext import bijectors, checks
+from tfp_genext.flows.plan import Permutation, VectorPlan
+from tfp_genext.transformers import Affine, Transformer
+
+
+def real_nvp(
+    event_shape: Sequence[int],
+    *,
+    num_layers: int,
+    hidden_units: Sequence[int],
+    activation: Any = "relu",
+    transformer: Transformer | None = None,
+    permutation: Permutation | None = None,
+    act_norm: bool = False,
+    base: tfd.Distribution | None = None,
+    conditional_event_shape: Sequence[int] | None = None,
+    dtype: Any = None,
+    validate_args: bool = False,
+    name: str = "real_nvp",
+) -> tfd.TransformedDistribution:
+    """Returns a Real NVP: affine couplings, each moving the half that the one before kept.
+
+        forward   x = f_1(f_2(... f_L(z)))          each f an affine coupling
+        inverse   z = f_L^-1(... f_1^-1(x))
+        log p(x)  = log p(z) + sum of the log-determinants of the inverses
+
+    Sampling and density both cost one evaluation of each network (Dinh et al., 2017 [1]).
+
+    Args:
+      event_shape: `[D]`, D at least 2.
+      num_layers: number of couplings, L.
+      hidden_units: widths of the hidden layers of each network.
+      activation: Keras activation of the hidden layers. Default: `"relu"`.
+      transformer: what a coupling does to the half that moves. Default: `gx.transformers.Affine()`.
+      permutation: called as `permutation(D, step)`, gives the order of the dimensions for the next
+        pair of couplings: `gx.masks.reversed_order`, `gx.masks.random_order(seed)` or your own. The
+        two couplings of a pair move one half each, so that every pair moves and reads everything.
+        Default: none.
+      act_norm: whether an `ActNorm` follows each coupling on the data side. Default: `False`.
+      base: distribution of the noise, of event shape `[D]`. Default: standard normal.
+      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
+      dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
+      validate_args: passed to TFP. Default: `False`.
+      name: name of the distribution.
+
+    Returns:
+      A TFP transformed distribution, the identity of the base when new.
+
+    Raises:
+      ValueError: for sizes out of range, or a base of another event shape or dtype.
+      TypeError: for sizes that are no integers.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    flow = gx.flows.real_nvp([4], num_layers=4, hidden_units=[32, 32])
+    x, log_prob = flow.experimental_sample_and_log_prob(10, seed=[1, 2])
+    tf.debugging.assert_near(flow.log_prob(tf.identity(x)), log_prob, atol=1e-4)
+    ```
+
+    #### References
+
+    [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
+         https://arxiv.org/abs/1605.08803
+    """
+    transformer = transformer or Affine()
+    if not isinstance(transformer, Transformer):
+        raise TypeError(checks.message("transformer", "a gx.transformers.Transformer", transformer))
+    plan = VectorPlan(
+        event_shape, num_layers, hidden_units, activation, conditional_event_shape, base, dtype
+    )
+
+    def couple(num_masked: int, network: keras.Layer) -> tfb.Bijector:
+        return bijectors.AffineCoupling(
+            num_masked, shift_and_log_scale_fn=network, transformer=transformer
+        )
+
+    steps = plan.steps(couple, transformer.params_size, permutation, act_norm)
+    return plan.transformed(_standard_normal, steps, validate_args, name)
+
+
+def nice(
+    event_shape: Sequence[int],
+    *,
+    num_layers: int,
+    hidden_units: Sequence[int],
+    activation: Any = "relu",
+    permutation: Permutation | None = None,
+    act_norm: bool = False,
+    base: tfd.Distribution | None = None,
+    conditional_event_shape: Sequence[int] | None = None,
+    dtype: Any = None,
+    validate_args: bool = False,
+    name: str = "nice",
+) -> tfd.TransformedDistribution:
+    """Returns a NICE: additive couplings behind one diagonal scaling, on logistic noise.
+
+        forward   x = f_1(f_2(... f_L(exp(s) * z)))     each f an additive coupling
+        inverse   z = exp(-s) * f_L^-1(... f_1^-1(x))
+        log p(x)  = log p(z) - sum(s)
+
+    Sampling and density both cost one evaluation of each network (Dinh et al., 2015 [1]).
+
+    Args:
+      event_shape: `[D]`, D at least 2.
+      num_layers: number of couplings, L.
+      hidden_units: widths of the hidden layers of each network.
+      activation: Keras activation of the hidden layers. Default: `"relu"`.
+      permutation: as in `gx.flows.real_nvp`. Default: none.
+      act_norm: whether an `ActNorm` follows each coupling on the data side. Default: `False`.
+      base: distribution of the noise, of event shape `[D]`. Default: standard logistic.
+      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
+      dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
+      validate_args: passed to TFP. Default: `False`.
+      name: name of the distribution.
+
+    Returns:
+      A TFP transformed distribution, the identity of the base when new.
+
+    Raises:
+      ValueError: for sizes out of range, or a base of another event shape or dtype.
+      TypeError: for sizes that are no integers.
+
+    Example:
+
+    ```python
+    import tfp_genext as gx
+
+    flow = gx.flows.nice([4], num_layers=4, hidden_units=[32, 32])
+    assert flow.sample(10, seed=[1, 2]).shape == [10, 4]
+    ```
+
+    #### References
+
+    [1]: Laurent Dinh, David Krueger, Yoshua Bengio. NICE: Non-linear Independent Components
+         Estimation. 2015. https://arxiv.org/abs/1410.8516
+    """
+    plan = VectorPlan(
+        event_shape, num_layers, hidden_units, activation, conditional_event_shape, base, dtype
+    )
+
+    def couple(num_masked: int, network: keras.Layer) -> tfb.Bijector:
+        return bijectors.AdditiveCoupling(num_masked, conditioner=network)
+
+    steps = plan.steps(couple, 1, permutation, act_norm)
+    scaling = tfb.Scale(log_scale=tf.Variable(tf.zeros([plan.size], plan.dtype), name="log_scale"))
+    return plan.transformed(_standard_logistic, [*steps, scaling], validate_args, name)
+
+
+def _standard_normal(size: int, dtype: tf.DType) -> tfd.Distribution:
+    zeros = tf.zeros([size], dtype)
+    return tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), reinterpreted_batch_ndims=1)
+
+
+def _standard_logistic(size: int, dtype: tf.DType) -> tfd.Distribution:
+    zeros = tf.zeros([size], dtype)
+    return tfd.Independent(tfd.Logistic(zeros, tf.ones_like(zeros)), reinterpreted_batch_ndims=1)
