@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
@@ -225,7 +226,7 @@ class DensityModel(keras.Model):
           ValueError: where `conditional_input` is missing or not wanted.
         """
         n = checks.positive_int("n", n)
-        seed = [0, seed] if isinstance(seed, int) else seed
+        seed = [0, int(seed)] if isinstance(seed, (int, np.integer)) else seed
         if self._check.conditional != (conditional_input is not None):
             expected = "given" if self._check.conditional else "None"
             raise ValueError(checks.message("conditional_input", expected, conditional_input))
