@@ -134,3 +134,31 @@ def context(name: str, value: Any, event_shape: Sequence[int]) -> None:
         tuple(value.shape), event_shape
     ):
         raise ValueError(f"`{name}` must be {expected}. Received: shape {list(value.shape)}")
+
+
+def permutation(name: str, order: Any, size: int) -> tuple[int, ...]:
+    """Returns an order of the dimensions 0 to size - 1, each once, as a tuple."""
+    indices = tuple(int(i) for i in order)
+    if sorted(indices) != list(range(size)):
+        raise ValueError(
+            f"`{name}` must hold each of 0 to {size - 1} once. Received: {list(indices)}"
+        )
+    return indices
+
+
+def conditional_input(value: Any, expected: Sequence[int] | None) -> Any:
+    """Returns a network's context `[N, *expected]`; `None` exactly where none is expected."""
+    if expected is None:
+        if value is not None:
+            raise ValueError(
+                "`conditional_input` must be None: the network was built without "
+                f"`conditional_event_shape`. Received: shape {list(value.shape)}"
+            )
+        return None
+    if value is None or tuple(value.shape[1:]) != tuple(expected):
+        received = None if value is None else list(value.shape)
+        raise ValueError(
+            f"`conditional_input` must be of shape [N, {', '.join(map(str, expected))}]. "
+            f"Received: shape {received}"
+        )
+    return value

@@ -54,3 +54,38 @@ def random_order(seed: int) -> Callable[[int, int], Sequence[int]]:
         return np.random.default_rng([seed, step]).permutation(size).tolist()
 
     return order
+
+
+def autoregressive_degrees(
+    size: int, hidden_units: Sequence[int], *, first: int = 1
+) -> list[np.ndarray]:
+    """Returns sorted degrees of the inputs and of each hidden layer of a MADE.
+
+    Inputs have degrees 1 to `size`, in the order in which they are generated. A hidden unit of
+    degree d may look at inputs of degree d or less; an output of degree d at hidden units of degree
+    less than d (Germain et al., 2015 [1]). Hidden degrees are spread evenly, as in
+    `tfb.AutoregressiveNetwork`.
+
+    Args:
+      size: number of inputs, D.
+      hidden_units: width of each hidden layer.
+      first: smallest hidden degree: 1, or 0, for units that see a context only. Default: 1.
+
+    Returns:
+      Integer arrays `[D]`, `[H_1]`, ..., each ascending.
+
+    #### References
+
+    [1]: Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle. MADE: Masked Autoencoder for
+         Distribution Estimation. 2015. https://arxiv.org/abs/1502.03509
+    """
+    degrees = [np.arange(1, size + 1)]
+    for units in hidden_units:
+        steps = np.arange(1, units + 1)
+        if first == 0:
+            spread = steps * size // (units + 1)
+        else:
+            spread = -(-steps * (size - 1) // (units + 1))
+        lowest = first if len(degrees) == 1 else degrees[-1].min()
+        degrees.append(np.maximum(min(lowest, size - 1), spread))
+    return degrees

@@ -69,13 +69,36 @@ class KerasNetwork(tf.Module):
         Returns:
           The layer's output, a tensor or a structure of them, in the dtype of `x`.
         """
+        batch, first, others = self._flattened(x, conditions)
+        return batch.restored(self.network(first, **others), x.dtype)
+
+    @property
+    def solves(self) -> bool:
+        """Whether the layer can invert what it parameterises faster than by one pass a dimension."""
+        return hasattr(self.network, "solve")
+
+    def solve(self, update: Callable, z: tf.Tensor, tolerance: float, **conditions: Any) -> Any:
+        """Calls the layer's `solve` with one leading dimension and restores the others.
+
+        Args:
+          update: as in `gx.networks.MADE.solve`.
+          z: `[..., *event]`.
+          tolerance: as in `gx.networks.MADE.solve`.
+          **conditions: as in a call.
+
+        Returns:
+          The layer's solution and the parameters at it.
+        """
+        batch, first, others = self._flattened(z, conditions)
+        return batch.restored(self.network.solve(update, first, **others, tolerance=tolerance), z.dtype)
+
+    def _flattened(self, x: tf.Tensor, conditions: dict[str, Any]) -> tuple[_Batch, Any, dict]:
         inputs = [_Input(x, self.event_ndims)]
         for name, value in conditions.items():
             inputs.append(_Input(tf.convert_to_tensor(value), self._condition_ndims(name)))
         batch = functools.reduce(_Batch.broadcast, [i.batch for i in inputs])
         first, *others = [self._to_compute_dtype(i.flatten(batch)) for i in inputs]
-        output = self.network(first, **dict(zip(conditions, others, strict=True)))
-        return tf.nest.map_structure(lambda t: batch.restore(tf.cast(t, x.dtype)), output)
+        return batch, first, dict(zip(conditions, others, strict=True))
 
     def _to_compute_dtype(self, x: tf.Tensor) -> tf.Tensor:
         return tf.cast(x, self.network.compute_dtype) if x.dtype.is_floating else x
@@ -117,8 +140,11 @@ class _Batch:
         )
         return _Batch(static, tf.broadcast_dynamic_shape(left, right))
 
-    def restore(self, x: tf.Tensor) -> tf.Tensor:
-        """Gives a tensor `[N, ...]` the leading dimensions of this batch."""
+    def restored(self, output: Any, dtype: tf.DType) -> Any:
+        """Gives tensors `[N, ...]` the leading dimensions of this batch, and a dtype."""
+        return tf.nest.map_structure(lambda t: self._restore(tf.cast(t, dtype)), output)
+
+    def _restore(self, x: tf.Tensor) -> tf.Tensor:
         if self.static.rank == 1:
             return x
         event = x.shape[1:].as_list()

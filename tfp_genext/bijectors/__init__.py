@@ -1,6 +1,7 @@
 """Bijectors: `tfb.Bijector` subclasses whose networks are Keras 3 layers."""
 
 from tfp_genext.bijectors.act_norm import ActNorm
+from tfp_genext.bijectors.autoregressive import MaskedAutoregressive
 from tfp_genext.bijectors.base import OneEvaluationBijector
 from tfp_genext.bijectors.compose import Compose
 from tfp_genext.bijectors.conditioning import Conditioned
@@ -14,5 +15,6 @@ __all__ = [
     "Compose",
     "Conditioned",
     "Coupling",
+    "MaskedAutoregressive",
     "OneEvaluationBijector",
 ]

@@ -63,3 +63,45 @@ def shift_and_scale(shift: tf.Tensor | None, log_scale: tf.Tensor | None) -> tfb
     if log_scale is not None:
         parts.append(tfb.Scale(log_scale=log_scale))
     return tfb.Chain(parts)
+
+
+def one_function(
+    shift_and_log_scale_fn: Any, bijector_fn: Any, transformer: Any, *, event_ndims: int
+) -> Any:
+    """Returns the one function that is given, a Keras layer as `KerasNetwork`.
+
+    Raises:
+      ValueError: where not exactly one is given, or a transformer beside a callable.
+    """
+    given = [f for f in (shift_and_log_scale_fn, bijector_fn) if f is not None]
+    if len(given) != 1:
+        raise ValueError(
+            "Exactly one of `shift_and_log_scale_fn` and `bijector_fn` should be specified. "
+            f"Received: {shift_and_log_scale_fn=}, {bijector_fn=}"
+        )
+    function = tracking.track(given[0], event_ndims=event_ndims)
+    if transformer is not None and not isinstance(function, tracking.KerasNetwork):
+        raise ValueError(
+            "`transformer` must be None unless the function is a Keras layer: a callable's "
+            f"parameters are used as they are given. Received: {transformer=}"
+        )
+    return function
+
+
+def checked_inner(inner: tfb.Bijector, *, most: int) -> tfb.Bijector:
+    """Returns the bijector of a `bijector_fn` if it keeps the rank and acts on rank `most` at most.
+
+    Raises:
+      ValueError: where it does not.
+    """
+    if inner.forward_min_event_ndims != inner.inverse_min_event_ndims:
+        raise ValueError(
+            "Bijectors which alter `event_ndims` are not supported. "
+            f"Received: {inner.forward_min_event_ndims=}, {inner.inverse_min_event_ndims=}"
+        )
+    if inner.forward_min_event_ndims > most:
+        raise ValueError(
+            f"Bijectors with `forward_min_event_ndims` > {most} are not supported. "
+            f"Received: {inner.forward_min_event_ndims=}"
+        )
+    return inner

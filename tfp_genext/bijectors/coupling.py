@@ -94,7 +94,9 @@ class AffineCoupling(Coupling):
                 num_masked,
                 fraction_masked,
                 mask,
-                _one_function(shift_and_log_scale_fn, bijector_fn, transformer),
+                conditioners.one_function(
+                    shift_and_log_scale_fn, bijector_fn, transformer, event_ndims=1
+                ),
                 is_constant_jacobian=is_constant_jacobian,
                 validate_args=validate_args,
                 parameters=parameters,
@@ -110,7 +112,7 @@ class AffineCoupling(Coupling):
             )
         if self._gives_bijector:
             inner = function(x0, num_units, **conditions)
-            return _check_inner(inner) if self.validate_args else inner
+            return conditioners.checked_inner(inner, most=1) if self.validate_args else inner
         return conditioners.shift_and_scale(*function(x0, num_units, **conditions))
 
 
@@ -191,33 +193,3 @@ class AdditiveCoupling(Coupling):
                 function, Additive(), x0, num_units, **conditions
             )
         return conditioners.shift_and_scale(function(x0, num_units, **conditions), None)
-
-
-def _one_function(shift_and_log_scale_fn: Any, bijector_fn: Any, transformer: Any) -> Any:
-    given = [f for f in (shift_and_log_scale_fn, bijector_fn) if f is not None]
-    if len(given) != 1:
-        raise ValueError(
-            "Exactly one of `shift_and_log_scale_fn` and `bijector_fn` should be specified. "
-            f"Received: {shift_and_log_scale_fn=}, {bijector_fn=}"
-        )
-    function = tracking.track(given[0])
-    if transformer is not None and not isinstance(function, tracking.KerasNetwork):
-        raise ValueError(
-            "`transformer` must be None unless the function is a Keras layer: a callable's "
-            f"parameters are used as they are given. Received: {transformer=}"
-        )
-    return function
-
-
-def _check_inner(inner: tfb.Bijector) -> tfb.Bijector:
-    if inner.forward_min_event_ndims != inner.inverse_min_event_ndims:
-        raise ValueError(
-            "Bijectors which alter `event_ndims` are not supported. "
-            f"Received: {inner.forward_min_event_ndims=}, {inner.inverse_min_event_ndims=}"
-        )
-    if inner.forward_min_event_ndims > 1:
-        raise ValueError(
-            "Bijectors with `forward_min_event_ndims` > 1 are not supported. "
-            f"Received: {inner.forward_min_event_ndims=}"
-        )
-    return inner

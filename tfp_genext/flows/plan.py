@@ -63,7 +63,7 @@ class VectorPlan:
         steps: list[tfb.Bijector] = []
         for i in range(self.num_layers):
             if permutation is not None and i > 0 and i % 2 == 0:
-                steps.append(tfb.Permute(_checked_order(permutation, self.size, i)))
+                steps.append(tfb.Permute(list(checks.permutation("permutation", permutation(self.size, i), self.size))))
             if act_norm:
                 steps.append(self._act_norm())
             num_masked = half if i % 2 == 0 else half - self.size
@@ -103,12 +103,3 @@ def _check_base(base: Any, size: int, dtype: tf.DType) -> None:
             f"`base` must be {expected}. "
             f"Received: event shape {base.event_shape}, dtype {base.dtype}"
         )
-
-
-def _checked_order(permutation: Permutation, size: int, step: int) -> list[int]:
-    order = [int(i) for i in permutation(size, step)]
-    if sorted(order) != list(range(size)):
-        raise ValueError(
-            f"`permutation` must return each of 0 to {size - 1} once. Received: {order}"
-        )
-    return order

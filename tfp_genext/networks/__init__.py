@@ -1,5 +1,6 @@
 """Keras layers that serve as conditioners."""
 
+from tfp_genext.networks.made import MADE
 from tfp_genext.networks.mlp import MLP
 
-__all__ = ["MLP"]
+__all__ = ["MADE", "MLP"]

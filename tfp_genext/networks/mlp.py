@@ -92,22 +92,11 @@ class MLP(keras.layers.Layer):
         return ops.reshape(h, (-1, *self.params_shape))
 
     def _with_context(self, x: Any, conditional_input: Any) -> Any:
-        expected = self.conditional_event_shape
-        if expected is None:
-            if conditional_input is not None:
-                raise ValueError(
-                    f"`conditional_input` must be None: {self.name} was built without "
-                    f"`conditional_event_shape`. Received: shape {list(conditional_input.shape)}"
-                )
+        context = checks.conditional_input(conditional_input, self.conditional_event_shape)
+        if context is None:
             return x
-        if conditional_input is None or tuple(conditional_input.shape[1:]) != expected:
-            received = None if conditional_input is None else list(conditional_input.shape)
-            raise ValueError(
-                f"`conditional_input` must be of shape [N, {', '.join(map(str, expected))}]. "
-                f"Received: shape {received}"
-            )
-        context = ops.reshape(conditional_input, (-1, math.prod(expected)))
-        return ops.concatenate([x, context], axis=-1)
+        flat = ops.reshape(context, (-1, math.prod(context.shape[1:])))
+        return ops.concatenate([x, flat], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {
