@@ -3,6 +3,7 @@
 Recipes create, bijectors receive: every variable exists when a recipe returns.
 """
 
+from tfp_genext.flows.autoregressive import iaf, maf
 from tfp_genext.flows.coupling import nice, real_nvp
 from tfp_genext.flows.tools import (
     bijector_kwargs,
@@ -15,7 +16,9 @@ __all__ = [
     "bijector_kwargs",
     "condition",
     "conditional_event_shape",
+    "iaf",
     "initialize",
+    "maf",
     "nice",
     "real_nvp",
 ]

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, checks
-from tfp_genext.flows.plan import Permutation, VectorPlan
-from tfp_genext.transformers import Affine, Transformer
+from tfp_genext import bijectors
+from tfp_genext.flows.plan import (
+    Permutation,
+    VectorPlan,
+    checked_transformer,
+    standard_logistic,
+    standard_normal,
+)
+from tfp_genext.networks import MLP
+from tfp_genext.transformers import Transformer
 
 
 def real_nvp(
@@ -78,20 +84,28 @@ def real_nvp(
     [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
          https://arxiv.org/abs/1605.08803
     """
-    transformer = transformer or Affine()
-    if not isinstance(transformer, Transformer):
-        raise TypeError(checks.message("transformer", "a gx.transformers.Transformer", transformer))
+    transformer = checked_transformer(transformer)
     plan = VectorPlan(
-        event_shape, num_layers, hidden_units, activation, conditional_event_shape, base, dtype
+        event_shape,
+        num_layers,
+        hidden_units,
+        activation,
+        conditional_event_shape,
+        base,
+        dtype,
+        smallest=2,
     )
 
-    def couple(num_masked: int, network: keras.Layer) -> tfb.Bijector:
+    def layer(i: int) -> tfb.Bijector:
+        num_masked, visible, moved = _halves(plan, i)
+        shape = (moved, transformer.params_size)
+        network = plan.built(MLP, shape, inputs=visible, index=i)
         return bijectors.AffineCoupling(
             num_masked, shift_and_log_scale_fn=network, transformer=transformer
         )
 
-    steps = plan.steps(couple, transformer.params_size, permutation, act_norm)
-    return plan.transformed(_standard_normal, steps, validate_args, name)
+    steps = plan.steps(layer, permutation, act_norm, every=2)
+    return plan.transformed(standard_normal, steps, validate_args, name)
 
 
 def nice(
@@ -151,22 +165,28 @@ def nice(
          Estimation. 2015. https://arxiv.org/abs/1410.8516
     """
     plan = VectorPlan(
-        event_shape, num_layers, hidden_units, activation, conditional_event_shape, base, dtype
+        event_shape,
+        num_layers,
+        hidden_units,
+        activation,
+        conditional_event_shape,
+        base,
+        dtype,
+        smallest=2,
     )
 
-    def couple(num_masked: int, network: keras.Layer) -> tfb.Bijector:
+    def layer(i: int) -> tfb.Bijector:
+        num_masked, visible, moved = _halves(plan, i)
+        network = plan.built(MLP, (moved, 1), inputs=visible, index=i)
         return bijectors.AdditiveCoupling(num_masked, conditioner=network)
 
-    steps = plan.steps(couple, 1, permutation, act_norm)
+    steps = plan.steps(layer, permutation, act_norm, every=2)
     scaling = tfb.Scale(log_scale=tf.Variable(tf.zeros([plan.size], plan.dtype), name="log_scale"))
-    return plan.transformed(_standard_logistic, [*steps, scaling], validate_args, name)
+    return plan.transformed(standard_logistic, [*steps, scaling], validate_args, name)
 
 
-def _standard_normal(size: int, dtype: tf.DType) -> tfd.Distribution:
-    zeros = tf.zeros([size], dtype)
-    return tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), reinterpreted_batch_ndims=1)
-
-
-def _standard_logistic(size: int, dtype: tf.DType) -> tfd.Distribution:
-    zeros = tf.zeros([size], dtype)
-    return tfd.Independent(tfd.Logistic(zeros, tf.ones_like(zeros)), reinterpreted_batch_ndims=1)
+def _halves(plan: VectorPlan, i: int) -> tuple[int, int, int]:
+    """Returns the signed mask size, the masked and the moved number: the halves alternate."""
+    half = plan.size // 2
+    num_masked = half if i % 2 == 0 else half - plan.size
+    return num_masked, abs(num_masked), plan.size - abs(num_masked)

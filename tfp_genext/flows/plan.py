@@ -11,7 +11,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import bijectors, checks
-from tfp_genext.networks import MLP
+from tfp_genext.transformers import Affine, Transformer
 
 Permutation = Callable[[int, int], Sequence[int]]
 
@@ -28,8 +28,10 @@ class VectorPlan:
         conditional_event_shape: Any,
         base: Any,
         dtype: Any,
+        *,
+        smallest: int,
     ) -> None:
-        (self.size,) = checks.vector_shape("event_shape", event_shape, minimum=2)
+        (self.size,) = checks.vector_shape("event_shape", event_shape, minimum=smallest)
         self.num_layers = checks.positive_int("num_layers", num_layers)
         self.hidden_units = checks.positive_ints("hidden_units", hidden_units)
         self.activation = activation
@@ -39,37 +41,36 @@ class VectorPlan:
         self.dtype = tf.as_dtype(policy.variable_dtype)
         self.base = base
 
-    def network(self, num_visible: int, params_shape: tuple[int, ...], index: int) -> MLP:
-        network = MLP(
-            params_shape,
+    def built(self, network: Callable[..., keras.Layer], *args: Any, inputs: int, index: int) -> Any:
+        """Returns a network made with the shared options, its variables built."""
+        made = network(
+            *args,
             self.hidden_units,
             activation=self.activation,
             conditional_event_shape=self.context_shape,
             dtype=self.layer_dtype,
             name=f"conditioner_{index}",
         )
-        network.build((None, num_visible))
-        return network
+        made.build((None, inputs))
+        return made
 
     def steps(
         self,
-        couple: Callable[[int, keras.Layer], tfb.Bijector],
-        params_size: int,
+        layer: Callable[[int], tfb.Bijector],
         permutation: Permutation | None,
         act_norm: bool,
+        *,
+        every: int,
     ) -> list[tfb.Bijector]:
-        """Returns couplings, norms and permutations, outermost first."""
-        half = self.size // 2
+        """Returns layers with norms, and a permutation after `every` layers, outermost first."""
         steps: list[tfb.Bijector] = []
         for i in range(self.num_layers):
-            if permutation is not None and i > 0 and i % 2 == 0:
-                steps.append(tfb.Permute(list(checks.permutation("permutation", permutation(self.size, i), self.size))))
+            if permutation is not None and i > 0 and i % every == 0:
+                order = permutation(self.size, i)
+                steps.append(tfb.Permute(checks.permutation("permutation", order, self.size)))
             if act_norm:
                 steps.append(self._act_norm())
-            num_masked = half if i % 2 == 0 else half - self.size
-            num_moved = self.size - abs(num_masked)
-            network = self.network(abs(num_masked), (num_moved, params_size), i)
-            steps.append(couple(num_masked, network))
+            steps.append(layer(i))
         return steps
 
     def _act_norm(self) -> bijectors.ActNorm:
@@ -103,3 +104,23 @@ def _check_base(base: Any, size: int, dtype: tf.DType) -> None:
             f"`base` must be {expected}. "
             f"Received: event shape {base.event_shape}, dtype {base.dtype}"
         )
+
+
+def standard_normal(size: int, dtype: tf.DType) -> tfd.Distribution:
+    """Returns the standard normal distribution of vectors."""
+    zeros = tf.zeros([size], dtype)
+    return tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), reinterpreted_batch_ndims=1)
+
+
+def standard_logistic(size: int, dtype: tf.DType) -> tfd.Distribution:
+    """Returns the standard logistic distribution of vectors."""
+    zeros = tf.zeros([size], dtype)
+    return tfd.Independent(tfd.Logistic(zeros, tf.ones_like(zeros)), reinterpreted_batch_ndims=1)
+
+
+def checked_transformer(transformer: Any) -> Transformer:
+    """Returns a transformer, `Affine()` for `None`."""
+    transformer = transformer or Affine()
+    if not isinstance(transformer, Transformer):
+        raise TypeError(checks.message("transformer", "a gx.transformers.Transformer", transformer))
+    return transformer
