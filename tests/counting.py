@@ -19,11 +19,13 @@ class Counter:
 def count_network_calls() -> Iterator[Counter]:
     """Counts the calls that go through the joint while the context is open."""
     counter = Counter()
-    original = tracking.KerasNetwork.__call__
+    with contextlib.ExitStack() as stack:
+        for name in ("__call__", "solve"):
+            original = getattr(tracking.KerasNetwork, name)
 
-    def counted(self, *args, **kwargs):
-        counter.total += 1
-        return original(self, *args, **kwargs)
+            def counted(self, *args, original=original, **kwargs):
+                counter.total += 1
+                return original(self, *args, **kwargs)
 
-    with mock.patch.object(tracking.KerasNetwork, "__call__", counted):
+            stack.enter_context(mock.patch.object(tracking.KerasNetwork, name, counted))
         yield counter

@@ -70,6 +70,24 @@ def additive(dtype: str, **options: Any) -> tfb.Bijector:
     return gx.bijectors.AdditiveCoupling(-2, conditioner=mlp(2, (3, 1), dtype, **options))
 
 
+def made(dtype: str, **options: Any) -> gx.networks.MADE:
+    network = gx.networks.MADE(D, 2, [12, 9], activation="tanh", dtype=dtype, **options)
+    network.build((None, D))
+    return network
+
+
+def autoregressive(dtype: str, **options: Any) -> tfb.Bijector:
+    return gx.bijectors.MaskedAutoregressive(made(dtype, **options))
+
+
+def _lower_triangle(order: list[int]) -> np.ndarray:
+    rank = np.argsort(order)
+    return rank[:, None] >= rank[None, :]
+
+
+SHUFFLED = [3, 0, 4, 1, 2]
+
+
 def act_norm(dtype: str) -> tfb.Bijector:
     zeros = tf.zeros([D], dtype)
     return gx.bijectors.ActNorm(tf.Variable(zeros), tf.Variable(zeros))
@@ -140,6 +158,24 @@ BIJECTORS = [
         lambda dtype: additive(dtype, conditional_event_shape=CONTEXT),
         context=CONTEXT,
     ),
+    BijectorCase("autoregressive", autoregressive, dependencies=_lower_triangle(list(range(D)))),
+    BijectorCase(
+        "autoregressive_ordered",
+        lambda dtype: autoregressive(dtype, order=SHUFFLED),
+        dependencies=_lower_triangle(SHUFFLED),
+    ),
+    BijectorCase(
+        "autoregressive_conditional",
+        lambda dtype: autoregressive(dtype, conditional_event_shape=CONTEXT),
+        context=CONTEXT,
+    ),
+    BijectorCase(
+        "autoregressive_softplus",
+        lambda dtype: gx.bijectors.MaskedAutoregressive(
+            bijector_fn=made(dtype),
+            transformer=gx.transformers.Affine(scale_map=gx.transformers.SoftplusScale()),
+        ),
+    ),
     BijectorCase("act_norm", act_norm, dependencies=np.eye(D, dtype=bool), networks=0),
     BijectorCase("composed", composed, networks=2),
     BijectorCase("nested_conditional", nested_conditional, context=CONTEXT, networks=2),
@@ -180,6 +216,12 @@ DISTRIBUTIONS = [
     DistributionCase(
         "nice_conditional", _flow(gx.flows.nice, **_NORMED, **_CONDITIONAL), CONTEXT, networks=4
     ),
+    DistributionCase("maf", _flow(gx.flows.maf), networks=4),
+    DistributionCase(
+        "maf_conditional", _flow(gx.flows.maf, act_norm=True, **_CONDITIONAL), CONTEXT, networks=4
+    ),
+    DistributionCase("iaf", _flow(gx.flows.iaf), networks=4),
+    DistributionCase("iaf_conditional", _flow(gx.flows.iaf, **_CONDITIONAL), CONTEXT, networks=4),
     DistributionCase("mixture", mixture, recipe=False),
 ]
 

@@ -353,7 +353,7 @@ def test_a_new_flow_is_its_base(case):
 
 @each_recipe
 def test_ten_layers_round_trip_in_float32(case):
-    recipe = gx.flows.nice if case.name.startswith("nice") else gx.flows.real_nvp
+    recipe = getattr(gx.flows, case.name.removesuffix("_normed").removesuffix("_conditional"))
     flow = recipe([D], num_layers=10, hidden_units=[32, 32], conditional_event_shape=case.context)
     registry.perturb(flow, size=0.1)
     kwargs = registry.conditions(case, (1000,), "float32")
