@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -197,7 +198,7 @@ class _Coupling:
         self._cut = [kept, sizes.features - kept] if self._first else [sizes.features - kept, kept]
         self.network: Network = []
         widths = sizes.widths(num_masked)
-        for rows, columns in zip(widths, widths[1:], strict=False):
+        for rows, columns in itertools.pairwise(widths):
             self.network += [tf.Variable(tf.zeros([rows, columns])), tf.Variable(tf.zeros(columns))]
 
     def forward(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -297,7 +298,7 @@ def _weights(sizes: Sizes, rng: np.random.Generator) -> list[list[np.ndarray]]:
 
 def _network_weights(widths: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
     values: list[np.ndarray] = []
-    for rows, columns in zip(widths, widths[1:], strict=False):
+    for rows, columns in itertools.pairwise(widths):
         kernel = rng.normal(0.0, math.sqrt(2.0 / rows), [rows, columns])
         values += [kernel, rng.normal(0.0, 0.01, [columns])]
     # A new flow is near the identity, and its exponentials far from overflow.

@@ -45,6 +45,7 @@ class VectorPlan:
             self.hidden_units,
             activation=self.activation,
             conditional_event_shape=self.context_shape,
+            unstacked=True,
             dtype=self.layer_dtype,
             name=f"conditioner_{index}",
         )
@@ -59,6 +60,8 @@ class VectorPlan:
         act_norm: bool,
     ) -> list[tfb.Bijector]:
         """Returns couplings, norms and permutations, outermost first."""
+        if permutation is not None and not callable(permutation):
+            raise TypeError(checks.message("permutation", "callable, or None", permutation))
         half = self.size // 2
         steps: list[tfb.Bijector] = []
         for i in range(self.num_layers):
