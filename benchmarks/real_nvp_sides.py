@@ -83,13 +83,8 @@ class Flow(abc.ABC):
     def load(self, weights: Sequence[Sequence[np.ndarray]]) -> None:
         """Takes over the weights of all networks, all shifts before all log-scales."""
         for variables, values in zip(self.networks(), weights, strict=True):
-            *hidden, kernel, bias = values
-            last = [self._arranged(kernel), self._arranged(bias)]
-            for variable, value in zip(variables, [*hidden, *last], strict=True):
+            for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
-
-    def _arranged(self, params: np.ndarray) -> np.ndarray:
-        return params
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -124,11 +119,6 @@ class Ours(_Transformed):
     def networks(self) -> list[Network]:
         couplings = self.distribution.bijector.bijectors
         return [list(coupling.trainable_variables) for coupling in couplings]
-
-    def _arranged(self, params: np.ndarray) -> np.ndarray:
-        # Our networks put shift and log-scale of one unit side by side.
-        halves = np.split(params, 2, axis=-1)
-        return np.stack(halves, axis=-1).reshape(params.shape)
 
 
 class TFP(_Transformed):
