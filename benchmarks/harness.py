@@ -1,8 +1,8 @@
 """A small timing harness: interleaved rounds, reported as ratios.
 
-Machines are shared and noisy, so that a time alone says little. Here every round times each side once,
-one right after the other; what slows one side of a round slows the others too, and the ratio of
-the two stays. A row reports the median of the rounds' ratios with their minimum and maximum.
+Machines are shared and noisy, so that a time alone says little. Here every round times each side
+once, one right after the other; what slows one side of a round slows the others too, and the ratio
+of the two stays. A row reports the median of the rounds' ratios with their minimum and maximum.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -82,13 +83,8 @@ class Flow(abc.ABC):
     def load(self, weights: Sequence[Sequence[np.ndarray]]) -> None:
         """Takes over the weights of all networks, all shifts before all log-scales."""
         for variables, values in zip(self.networks(), weights, strict=True):
-            *hidden, kernel, bias = values
-            last = [self._arranged(kernel), self._arranged(bias)]
-            for variable, value in zip(variables, [*hidden, *last], strict=True):
+            for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
-
-    def _arranged(self, params: np.ndarray) -> np.ndarray:
-        return params
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -123,11 +119,6 @@ class Ours(_Transformed):
     def networks(self) -> list[Network]:
         couplings = self.distribution.bijector.bijectors
         return [list(coupling.trainable_variables) for coupling in couplings]
-
-    def _arranged(self, params: np.ndarray) -> np.ndarray:
-        # Our networks put shift and log-scale of one unit side by side.
-        halves = np.split(params, 2, axis=-1)
-        return np.stack(halves, axis=-1).reshape(params.shape)
 
 
 class TFP(_Transformed):
@@ -197,7 +188,7 @@ class _Coupling:
         self._cut = [kept, sizes.features - kept] if self._first else [sizes.features - kept, kept]
         self.network: Network = []
         widths = sizes.widths(num_masked)
-        for rows, columns in zip(widths, widths[1:], strict=False):
+        for rows, columns in itertools.pairwise(widths):
             self.network += [tf.Variable(tf.zeros([rows, columns])), tf.Variable(tf.zeros(columns))]
 
     def forward(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -297,7 +288,7 @@ def _weights(sizes: Sizes, rng: np.random.Generator) -> list[list[np.ndarray]]:
 
 def _network_weights(widths: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
     values: list[np.ndarray] = []
-    for rows, columns in zip(widths, widths[1:], strict=False):
+    for rows, columns in itertools.pairwise(widths):
         kernel = rng.normal(0.0, math.sqrt(2.0 / rows), [rows, columns])
         values += [kernel, rng.normal(0.0, 0.01, [columns])]
     # A new flow is near the identity, and its exponentials far from overflow.

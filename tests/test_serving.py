@@ -160,6 +160,26 @@ def test_a_failed_export_leaves_what_was_there(flow, tmp_path, monkeypatch, over
         assert tf.saved_model.load(str(path)).signatures
 
 
+def test_an_overwrite_that_fails_in_the_last_rename_puts_the_old_version_back(
+    flow, tmp_path, monkeypatch
+):
+    path = tmp_path / "flow" / "3"
+    gx.serving.export(flow, path)
+    rename, calls = os.rename, []
+
+    def fails_the_second_time(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError("no more")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fails_the_second_time)
+    with pytest.raises(OSError, match="no more"):
+        gx.serving.export(flow, path, overwrite=True)
+    assert os.listdir(tmp_path / "flow") == ["3"]
+    assert tf.saved_model.load(str(path)).signatures
+
+
 def test_export_says_what_it_cannot_serve(flow, tmp_path):
     with pytest.raises(
         ValueError, match=r"`path` must be a directory whose last part is an integer"

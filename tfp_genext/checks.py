@@ -67,46 +67,77 @@ def float_dtype(name: str, dtype: Any) -> tf.DType:
     return result
 
 
-def path_version(name: str, path: str) -> int:
-    """Returns the integer that a versioned SavedModel directory ends in."""
+def versioned_path(name: str, path: str) -> None:
+    """Raises `ValueError` unless a directory's name is a version, an integer."""
     leaf = path.rstrip("/").rsplit("/", maxsplit=1)[-1]
-    if not leaf.isdecimal():
+    if not (leaf.isascii() and leaf.isdecimal()):
         raise ValueError(
             message(name, "a directory whose last part is an integer version, as in 'flow/1'", path)
         )
-    return int(leaf)
 
 
 def event(name: str, value: Any, event_shape: Sequence[int], dtype: tf.DType) -> None:
     """Checks a batch `[N, ...]` of events by its static shape and dtype alone."""
-    expected = f"of shape [N, {', '.join(map(str, event_shape))}] and dtype {dtype.name}"
-    if len(event_shape) == 0:
-        expected = f"of shape [N] and dtype {dtype.name}"
-    kind = np.dtype(
-        value.dtype.as_numpy_dtype if isinstance(value.dtype, tf.DType) else value.dtype
-    )
-    if not _kinds_agree(kind, np.dtype(dtype.as_numpy_dtype)):
+    sizes = ", ".join(["N", *map(str, event_shape)])
+    expected = f"of shape [{sizes}] and dtype {dtype.name}"
+    kind = _numeric_dtype(name, value, expected)
+    if kind.is_floating != dtype.is_floating:
         raise TypeError(f"`{name}` must be {expected}. Received: dtype {kind.name}")
-    shape = tuple(value.shape) if getattr(value.shape, "rank", 0) is not None else None
-    if shape is not None and not _shapes_agree(shape, event_shape):
-        raise ValueError(f"`{name}` must be {expected}. Received: shape {list(shape)}")
+    _check_shape(name, value, event_shape, expected)
 
 
-def finite(name: str, value: np.ndarray) -> None:
-    """Raises `ValueError` where an array holds NaN or infinite entries."""
+def context(name: str, value: Any, event_shape: Sequence[int]) -> None:
+    """Checks a batch `[N, ...]` of contexts by its static shape and dtype alone."""
+    expected = f"numbers of shape [{', '.join(['N', *map(str, event_shape)])}]"
+    _numeric_dtype(name, value, expected)
+    _check_shape(name, value, event_shape, expected)
+
+
+def weights(name: str, value: Any) -> None:
+    """Checks the weights `[N]` of a batch by their static shape and dtype alone."""
+    if value is not None:
+        context(name, value, [])
+
+
+def same_rows(name: str, value: Any, other: str, reference: Any) -> None:
+    """Raises `ValueError` where two batches are known to differ in length."""
+    rows, expected = value.shape[0], reference.shape[0]
+    if rows is not None and expected is not None and rows != expected:
+        raise ValueError(
+            f"`{name}` and `{other}` must have as many rows. Received: {rows} and {expected}"
+        )
+
+
+def finite(name: str, value: np.ndarray, dtype: tf.DType | None = None) -> None:
+    """Raises `ValueError` where an array holds entries that are not finite, in `dtype` if given."""
     if value.dtype.kind != "f":
         return
-    bad = np.count_nonzero(~np.isfinite(value))
+    largest = np.inf if dtype is None or not dtype.is_floating else float(dtype.max)
+    with np.errstate(invalid="ignore"):
+        bad = np.count_nonzero(~(np.abs(value) <= largest) | ~np.isfinite(value))
     if bad:
         raise ValueError(
             f"`{name}` must be finite. Received: {bad} NaN or infinite of {value.size} entries"
         )
 
 
-def _kinds_agree(received: np.dtype, expected: np.dtype) -> bool:
-    if received.kind not in "biuf":
-        return False
-    return expected.kind != "f" or received.kind == "f"
+def _numeric_dtype(name: str, value: Any, expected: str) -> tf.DType:
+    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+        raise TypeError(f"`{name}` must be {expected}. Received: {type(value).__name__}")
+    try:
+        kind = tf.as_dtype(value.dtype)
+    except TypeError as error:
+        raise TypeError(f"`{name}` must be {expected}. Received: dtype {value.dtype}") from error
+    if not (kind.is_floating or kind.is_integer or kind.is_bool):
+        raise TypeError(f"`{name}` must be {expected}. Received: dtype {kind.name}")
+    return kind
+
+
+def _check_shape(name: str, value: Any, event_shape: Sequence[int], expected: str) -> None:
+    if getattr(value.shape, "rank", 0) is None:
+        return
+    if not _shapes_agree(tuple(value.shape), event_shape):
+        raise ValueError(f"`{name}` must be {expected}. Received: shape {list(value.shape)}")
 
 
 def _shapes_agree(shape: tuple, event_shape: Sequence[int]) -> bool:
@@ -120,20 +151,6 @@ def rows(name: str, value: tf.Tensor) -> None:
     if value.shape[0] == 0:
         raise ValueError(f"`{name}` must hold at least one row. Received: shape {value.shape}")
     finite(name, value.numpy())
-
-
-def context(name: str, value: Any, event_shape: Sequence[int]) -> None:
-    """Checks a batch `[N, ...]` of contexts by its static shape and dtype alone."""
-    expected = f"numbers of shape [N, {', '.join(map(str, event_shape))}]"
-    kind = np.dtype(
-        value.dtype.as_numpy_dtype if isinstance(value.dtype, tf.DType) else value.dtype
-    )
-    if kind.kind not in "biuf":
-        raise TypeError(f"`{name}` must be {expected}. Received: dtype {kind.name}")
-    if getattr(value.shape, "rank", 0) is not None and not _shapes_agree(
-        tuple(value.shape), event_shape
-    ):
-        raise ValueError(f"`{name}` must be {expected}. Received: shape {list(value.shape)}")
 
 
 def permutation(name: str, order: Any, size: int) -> tuple[int, ...]:

@@ -83,7 +83,7 @@ def autoregressive_degrees(
     for units in hidden_units:
         steps = np.arange(1, units + 1)
         if first == 0:
-            spread = steps * size // (units + 1)
+            spread: np.ndarray = steps * size // (units + 1)
         else:
             spread = -(-steps * (size - 1) // (units + 1))
         lowest = first if len(degrees) == 1 else degrees[-1].min()

@@ -22,7 +22,7 @@ def log_softplus(x: tf.Tensor) -> tf.Tensor:
 
     For x far below zero softplus(x) underflows, while its logarithm tends to x.
     """
-    low = -15.0
+    low = -8.0 if x.dtype == tf.float16 else -15.0
     safe = tf.maximum(x, low)
     return tf.where(x < low, x, tf.math.log(tf.math.softplus(safe)))
 

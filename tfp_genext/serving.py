@@ -72,7 +72,7 @@ def export(
     ```
     """
     path = os.path.abspath(os.fspath(path))
-    checks.path_version("path", path)
+    checks.versioned_path("path", path)
     check_servable(distribution)
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(
@@ -80,13 +80,13 @@ def export(
             f"Received: path={path!r}, which exists"
         )
     context = conditional_event_shape or flows.conditional_event_shape(distribution)
-    functions = _Functions(distribution, context)
+    signatures = _Functions(distribution, context).signatures(jit_compile)
     module = tf.Module()
     # Each variable once and nothing else: what Keras layers track beside it is written twice and
-    # restored once by the C++ loader.
+    # restored once by the C++ loader. After the tracing, which may make late ones.
     module.served_variables = list(distribution.variables)
     with _appearing_whole(path) as staging:
-        _save(module, staging, functions.signatures(jit_compile))
+        _save(module, staging, signatures)
 
 
 def check_servable(distribution: Any) -> None:
@@ -145,6 +145,8 @@ class _Functions:
             )
             for name, (function, specs) in plain.items()
         }
+        for function in traced.values():
+            function.get_concrete_function()
         return {**traced, tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: traced["log_prob"]}
 
     def log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
@@ -220,6 +222,18 @@ def _save(module: tf.Module, path: str, signatures: dict[str, Callable]) -> None
         ) from error
 
 
+def _put_in_place(written: str, path: str, aside: str) -> None:
+    replaces = os.path.lexists(path)
+    if replaces:
+        os.rename(path, aside)
+    try:
+        os.rename(written, path)
+    except OSError:
+        if replaces:
+            os.rename(aside, path)
+        raise
+
+
 @contextlib.contextmanager
 def _appearing_whole(path: str) -> Iterator[str]:
     """Gives a directory to write in that becomes `path` in one rename, or not at all."""
@@ -230,8 +244,6 @@ def _appearing_whole(path: str) -> Iterator[str]:
     try:
         written = os.path.join(staging, "written")
         yield written
-        if os.path.lexists(path):
-            os.rename(path, os.path.join(staging, "replaced"))
-        os.rename(written, path)
+        _put_in_place(written, path, os.path.join(staging, "replaced"))
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -74,7 +74,7 @@ class KerasNetwork(tf.Module):
 
     @property
     def solves(self) -> bool:
-        """Whether the layer can invert what it parameterises faster than by one pass a dimension."""
+        """Whether the layer inverts what it parameterises itself, faster than by D passes."""
         return hasattr(self.network, "solve")
 
     def solve(self, update: Callable, z: tf.Tensor, tolerance: float, **conditions: Any) -> Any:
@@ -90,7 +90,9 @@ class KerasNetwork(tf.Module):
           The layer's solution and the parameters at it.
         """
         batch, first, others = self._flattened(z, conditions)
-        return batch.restored(self.network.solve(update, first, **others, tolerance=tolerance), z.dtype)
+        return batch.restored(
+            self.network.solve(update, first, **others, tolerance=tolerance), z.dtype
+        )
 
     def _flattened(self, x: tf.Tensor, conditions: dict[str, Any]) -> tuple[_Batch, Any, dict]:
         inputs = [_Input(x, self.event_ndims)]
@@ -180,23 +182,46 @@ def _identical(a: tf.TensorShape, b: tf.TensorShape) -> bool:
     return a.is_fully_defined() and b.is_fully_defined() and a.as_list() == b.as_list()
 
 
+class HeldNetworks(tf.Module):
+    """A callable `tf.Module` that holds Keras layers, shown with their variables."""
+
+    def __init__(self, module: tf.Module) -> None:
+        super().__init__(name=f"{module.name}_adapter")
+        self.module = module
+        self._networks = [KerasNetwork(network) for network in networks(module)]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+
 def track(conditioner: Any, *, event_ndims: int = 1) -> Any:
-    """Returns a Keras 3 layer as `KerasNetwork`, and anything else as it is."""
+    """Returns a Keras 3 layer as `KerasNetwork`, what holds some as `HeldNetworks`.
+
+    Anything else, a plain callable or a network of `tf_keras`, comes back as it is.
+    """
     if isinstance(conditioner, keras.Layer):
         return KerasNetwork(conditioner, event_ndims=event_ndims)
+    if isinstance(conditioner, tf.Module) and networks(conditioner):
+        return HeldNetworks(conditioner)
     return conditioner
+
+
+def _unwrapped(conditioner: Any) -> Any:
+    if isinstance(conditioner, KerasNetwork):
+        return conditioner.network
+    return conditioner.module if isinstance(conditioner, HeldNetworks) else conditioner
 
 
 def conditional_event_shape(conditioner: Any) -> tuple[int, ...] | None:
     """Returns the shape of one context event that a conditioner asks for, or `None`."""
-    network = conditioner.network if isinstance(conditioner, KerasNetwork) else conditioner
+    network = _unwrapped(conditioner)
     shape = getattr(network, "conditional_event_shape", None)
     return None if shape is None else tuple(shape)
 
 
 def takes(conditioner: Any, condition: str) -> bool:
     """Tells whether a conditioner can be called with the keyword argument `condition`."""
-    network = conditioner.network if isinstance(conditioner, KerasNetwork) else conditioner
+    network = _unwrapped(conditioner)
     if hasattr(network, "conditional_event_shape"):
         return condition == "conditional_input" and network.conditional_event_shape is not None
     return accepts_keyword(network.call if isinstance(network, keras.Layer) else network, condition)
@@ -229,20 +254,25 @@ def loose_variables(module: tf.Module) -> list[keras.Variable]:
     return [*found, *(_SharedVariable(v) for v in module.variables if id(v) not in held)]
 
 
+def tf_variables(layer: keras.Layer) -> set[int]:
+    """Returns the identities of the `tf.Variable`s inside the weights of a Keras layer."""
+    return {id(variable._value) for variable in layer.variables}
+
+
 class _SharedVariable(keras.Variable):
     """A Keras variable on the storage of a `tf.Variable`, which follows its `trainable`."""
 
     def __init__(self, variable: tf.Variable) -> None:
         super().__init__(variable, dtype=variable.dtype.name, trainable=variable.trainable)
+        self.constraint = getattr(variable, "constraint", None)
 
     @property
     def trainable(self) -> bool:
-        return self._trainable
+        return self._value.trainable
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
-        _tf_variable(self)
+        self._value._trainable = bool(value)
 
 
 def _leaves(module: tf.Module, kind: type) -> Iterator[Any]:

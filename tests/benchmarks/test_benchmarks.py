@@ -187,7 +187,7 @@ def _finished(name: str, process: subprocess.Popen, directory: pathlib.Path) -> 
     return printed, report
 
 
-@pytest.mark.parametrize(("name", "count"), [("real_nvp", 25), ("importing", 1)])
+@pytest.mark.parametrize(("name", "count"), [("real_nvp", 26), ("importing", 1)])
 def test_program_reports_positive_finite_ratios(
     outputs: Mapping[str, Any], name: str, count: int
 ) -> None:

@@ -43,6 +43,16 @@ def test_inverse_and_forward_come_out_standardised(x):
     _assert_standard(bijector.forward(tf.identity(x)))
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.7, -3.3, 1234.567])
+def test_a_constant_column_keeps_scale_one_whatever_rounding_says(value):
+    bijector = norm()
+    x = registry.points((1000, 3), "float32").numpy()
+    x[:, 1] = value
+    bijector.initialize(tf.constant(x))
+    assert bijector.log_scale.numpy()[1] == 0.0
+    np.testing.assert_allclose(bijector.shift.numpy()[1], value, rtol=1e-5, atol=1e-7)
+
+
 def test_a_constant_column_keeps_scale_one():
     bijector = norm()
     bijector.initialize(tf.constant([[1.0, 5.0, 2.0], [3.0, 5.0, 2.0]]))
@@ -105,6 +115,30 @@ def test_weights_carry_the_initialisation(x, tmp_path):
     gx.models.DensityModel(first).save_weights(tmp_path / "norm.weights.h5")
     gx.models.DensityModel(second).load_weights(tmp_path / "norm.weights.h5")
     assert act_norm.uninitialized(second.bijector) == []
+
+
+def test_norms_of_a_base_flow_and_behind_a_bound_context_are_reached(x):
+    inner = gx.flows.real_nvp([3], num_layers=2, hidden_units=[8], act_norm=True)
+    outer = tfb.Shift(1.0)(inner)
+    gx.flows.initialize(outer, x)
+    assert act_norm.uninitialized(outer) == []
+    _assert_standard(inner.bijector.bijectors[0].inverse(x - 1.0))
+    conditional = gx.flows.real_nvp(
+        [3], num_layers=2, hidden_units=[8], act_norm=True, conditional_event_shape=[2]
+    )
+    bound = gx.flows.condition(conditional, tf.ones([2]))
+    gx.flows.initialize(bound, x)
+    assert act_norm.uninitialized(bound) == []
+
+
+def test_fit_initialises_from_rows_spread_over_the_training_part_alone():
+    flow = gx.flows.real_nvp([3], num_layers=1, hidden_units=[8], act_norm=True)
+    model = gx.models.DensityModel(flow)
+    model.compile(optimizer=keras.optimizers.SGD(0.0))
+    x = np.repeat(np.linspace(-1.0, 1.0, 63, dtype="float32")[:, None], 3, axis=1)
+    data = np.concatenate([x, np.full([7, 3], 1e3, "float32")])
+    model.fit(data, validation_split=0.1, verbose=0)
+    np.testing.assert_allclose(flow.bijector.bijectors[0].shift, 0.0, atol=0.02)
 
 
 def test_refuses_bad_variables_events_and_data(x):

@@ -195,3 +195,42 @@ def test_unknown_event_size_is_refused():
     run = tf.function(coupling.forward, input_signature=[tf.TensorSpec([None, None])])
     with pytest.raises(NotImplementedError, match="Rightmost dimension must be known.*Received"):
         run(tf.ones([2, D]))
+
+
+def test_an_event_size_seen_before_serves_where_the_graph_does_not_know_it():
+    ours = gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=shift_and_log_scale)
+    x = registry.points((2, D), "float32")
+    expected = ours.forward(x)
+    run = tf.function(ours.forward, input_signature=[tf.TensorSpec([None, None])])
+    np.testing.assert_allclose(run(tf.identity(x)), expected, rtol=1e-6)
+
+
+def test_an_inner_bijector_without_log_determinant_still_samples():
+    inline = tfb.Inline(
+        forward_fn=lambda x: x + 1.0, inverse_fn=lambda y: y - 1.0, forward_min_event_ndims=1
+    )
+    ours = gx.bijectors.AffineCoupling(2, bijector_fn=lambda x0, n: inline)
+    x = registry.points((2, D), "float32")
+    np.testing.assert_allclose(ours.inverse(tf.identity(ours.forward(x))), x, atol=1e-6)
+    with pytest.raises(NotImplementedError):
+        ours.forward_log_det_jacobian(tf.identity(x))
+
+
+def test_a_wider_context_widens_the_event_batch_in_a_graph_of_unknown_sizes():
+    coupling = registry.affine("float32", conditional_event_shape=(3,))
+    registry.perturb(coupling)
+    x, c = registry.points((1, registry.D), "float32"), registry.points((7, 3), "float32")
+    run = tf.function(
+        lambda x, c: coupling.forward(x, conditional_input=c),
+        input_signature=[tf.TensorSpec([None, registry.D]), tf.TensorSpec([None, 3])],
+    )
+    np.testing.assert_allclose(run(x, c), coupling.forward(x, conditional_input=c), rtol=1e-5)
+
+
+def test_equal_masks_are_equal_and_hash_alike():
+    mask = np.array([True, False, True])
+    first, second = (
+        gx.bijectors.AffineCoupling(mask=m, shift_and_log_scale_fn=shift_and_log_scale)
+        for m in (mask, mask.copy())
+    )
+    assert first == second and hash(first) == hash(second)

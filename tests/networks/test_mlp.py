@@ -32,6 +32,22 @@ def test_equals_numpy(hidden_units, context):
     np.testing.assert_allclose(found, _numpy_forward(network, seen), rtol=1e-4, atol=1e-5)
 
 
+def test_unstacked_parameters_come_as_a_tuple():
+    network = gx.networks.MLP([3, 2], [8], unstacked=True)
+    x = np.random.default_rng(0).normal(size=[6, 5]).astype("float32")
+    network(x)
+    network.params_layer.kernel.assign(
+        np.random.default_rng(1).normal(size=network.params_layer.kernel.shape)
+    )
+    parts = network(x)
+    hidden = np.maximum(x @ network.hidden_layers[0].kernel.numpy(), 0.0)
+    expected = hidden @ network.params_layer.kernel.numpy()
+    assert isinstance(parts, tuple) and [p.shape for p in parts] == [(6, 3), (6, 3)]
+    np.testing.assert_allclose(np.concatenate(parts, axis=-1), expected, rtol=1e-4, atol=1e-5)
+    copied = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(network))
+    assert copied.unstacked
+
+
 def test_config_round_trip_keeps_everything():
     network = gx.networks.MLP(
         [3, 2], [8], activation="gelu", conditional_event_shape=[4], dtype="float64", name="net"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.bijectors.chain import _Chain
 
 from tfp_genext import checks
 from tfp_genext.bijectors import conditioning
-from tfp_genext.bijectors.base import OneEvaluationBijector
+from tfp_genext.bijectors.base import OneEvaluationBijector, ValueAndLogDet
 
 
 class ActNorm(OneEvaluationBijector):
@@ -100,17 +101,20 @@ class ActNorm(OneEvaluationBijector):
         """
         rows = tf.reshape(values, [-1, values.shape[-1]])
         mean, variance = tf.nn.moments(rows, axes=[0])
-        log_std = 0.5 * tf.math.log(tf.where(variance > 0.0, variance, tf.ones_like(variance)))
+        # What varies less than the rounding of its mean does not vary.
+        rounding = 100.0 * np.finfo(rows.dtype.as_numpy_dtype).eps * tf.reduce_max(tf.abs(rows), 0)
+        varies = variance > tf.square(rounding)
+        log_std = 0.5 * tf.math.log(tf.where(varies, variance, tf.ones_like(variance)))
         self._shift.assign(-mean * tf.exp(-log_std) if forward else mean)
         self._log_scale.assign(-log_std if forward else log_std)
         if self._initialized is not None:
             self._initialized.assign(True)
 
-    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         log_scale = self._checked_log_scale(x)
         return tf.exp(log_scale) * x + self._shift, tf.reduce_sum(log_scale)
 
-    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         log_scale = self._checked_log_scale(y)
         return (y - self._shift) * tf.exp(-log_scale), -tf.reduce_sum(log_scale)
 
@@ -142,6 +146,9 @@ def initialize(
         bijector.initialize(values, forward=forward)
     elif conditioning.is_inversion(bijector):
         return initialize(bijector.bijector, values, forward=not forward, **conditions)
+    elif isinstance(bijector, conditioning.Conditioned):
+        bound = {"conditional_input": tf.convert_to_tensor(bijector.conditional_input)}
+        return initialize(bijector.bijector, values, forward=forward, **bound)
     elif isinstance(bijector, _Chain):
         members = bijector.bijectors
         for member in reversed(members) if forward else members:
@@ -150,13 +157,10 @@ def initialize(
     return (bijector.forward if forward else bijector.inverse)(values, **routed)
 
 
-def uninitialized(bijector: tfb.Bijector) -> list[ActNorm]:
-    """Returns the `ActNorm`s in a bijector whose initialisation has not been done yet."""
-    found = [
-        *([bijector] if isinstance(bijector, ActNorm) else []),
-        *(leaf for member in conditioning.members(bijector) for leaf in uninitialized(member)),
-    ]
-    return [norm for norm in found if not norm.initialized]
+def uninitialized(module: tf.Module) -> list[ActNorm]:
+    """Returns the `ActNorm`s anywhere in a bijector or distribution that wait for their data."""
+    modules = (module, *module.submodules)
+    return [m for m in modules if isinstance(m, ActNorm) and not m.initialized]
 
 
 def _check_vectors(shift: tf.Variable, log_scale: tf.Variable) -> None:

@@ -10,7 +10,7 @@ from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import checks, tracking
 from tfp_genext.bijectors import conditioner as conditioners
-from tfp_genext.bijectors.base import OneEvaluationBijector
+from tfp_genext.bijectors.base import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
 from tfp_genext.transformers import Affine, Transformer
 
 
@@ -36,8 +36,8 @@ class MaskedAutoregressive(OneEvaluationBijector):
 
     Args:
       shift_and_log_scale_fn: a Keras 3 layer that returns `[..., D, transformer.params_size]`, or a
-        tuple of tensors `[..., D]`; or any callable with TFP's signature, whose log-scale is used as
-        it is given.
+        tuple of tensors `[..., D]`; or any callable with TFP's signature, whose log-scale is used
+        as it is given.
       bijector_fn: a Keras 3 layer as above, or any callable `(y, **condition) -> tfb.Bijector`.
       is_constant_jacobian: whether the log-scale does not depend on y. Default: `False`.
       validate_args: whether to check the bijector that `bijector_fn` returns. Default: `False`.
@@ -117,11 +117,12 @@ class MaskedAutoregressive(OneEvaluationBijector):
     def takes(self, condition: str) -> bool:
         return tracking.takes(self._conditioner, condition)
 
-    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         inner = self._bijector(y, **conditions)
-        return inner.inverse(y), inner.inverse_log_det_jacobian(y, self._event_ndims)
+        log_det = log_det_if_any(lambda: inner.inverse_log_det_jacobian(y, self._event_ndims))
+        return inner.inverse(y), log_det
 
-    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         network = self._conditioner
         if isinstance(network, tracking.KerasNetwork) and network.solves:
             y, params = network.solve(self._update, x, self._tolerance, **conditions)
@@ -129,7 +130,8 @@ class MaskedAutoregressive(OneEvaluationBijector):
         else:
             inner = self._bijector(self._almost_all_passes(x, conditions), **conditions)
             y = inner.forward(x)
-        return y, inner.forward_log_det_jacobian(x, self._event_ndims)
+        log_det = log_det_if_any(lambda: inner.forward_log_det_jacobian(x, self._event_ndims))
+        return y, log_det
 
     def _update(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return self._transformer.bijector(tf.unstack(params, axis=-1)).forward(x)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import abc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
+
+ValueAndLogDet = tuple[tf.Tensor, tf.Tensor | None]
 
 
 class OneEvaluationBijector(tfb.Bijector):
@@ -19,11 +22,11 @@ class OneEvaluationBijector(tfb.Bijector):
     """
 
     @abc.abstractmethod
-    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         """Returns y = f(x) and log|det df/dx|, summed over the event."""
 
     @abc.abstractmethod
-    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         """Returns x = f^-1(y) and log|det df^-1/dy|, summed over the event."""
 
     @property
@@ -38,7 +41,8 @@ class OneEvaluationBijector(tfb.Bijector):
 
     def _forward(self, x: tf.Tensor, **conditions: Any) -> tf.Tensor:
         y, log_det = self._forward_and_log_det(x, **conditions)
-        _remember(self._cache.forward_attributes(x, **conditions), y, -log_det)
+        ildj = None if log_det is None else -log_det
+        _remember(self._cache.forward_attributes(x, **conditions), y, ildj)
         return y
 
     def _inverse(self, y: tf.Tensor, **conditions: Any) -> tf.Tensor:
@@ -47,10 +51,10 @@ class OneEvaluationBijector(tfb.Bijector):
         return x
 
     def _forward_log_det_jacobian(self, x: tf.Tensor, **conditions: Any) -> tf.Tensor:
-        return self._forward_and_log_det(x, **conditions)[1]
+        return _required(self._forward_and_log_det(x, **conditions)[1])
 
     def _inverse_log_det_jacobian(self, y: tf.Tensor, **conditions: Any) -> tf.Tensor:
-        return self._inverse_and_log_det(y, **conditions)[1]
+        return _required(self._inverse_and_log_det(y, **conditions)[1])
 
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
@@ -58,7 +62,23 @@ class OneEvaluationBijector(tfb.Bijector):
         return {}
 
 
-def _remember(attributes: dict[str, Any], output: tf.Tensor, ildj: tf.Tensor) -> None:
+def log_det_if_any(log_det: Callable[[], tf.Tensor]) -> tf.Tensor | None:
+    """Returns the log-determinant of a user's bijector; `None` where it knows only its values."""
+    try:
+        return log_det()
+    except NotImplementedError:
+        return None
+
+
+def _required(log_det: tf.Tensor | None) -> tf.Tensor:
+    if log_det is None:
+        raise NotImplementedError("The inner bijector implements no log-determinant.")
+    return log_det
+
+
+def _remember(attributes: dict[str, Any], output: tf.Tensor, ildj: tf.Tensor | None) -> None:
+    if ildj is None:
+        return
     # TFP keeps the attributes as long as the input lives. A log-determinant that outlives the
     # output would be stale after an assignment, and cut off from the gradient tape that comes next.
     attributes["ildj"] = ildj

@@ -15,7 +15,7 @@ from tensorflow_probability.python.internal.parameter_properties import (
 )
 
 from tfp_genext import tracking
-from tfp_genext.bijectors.base import OneEvaluationBijector
+from tfp_genext.bijectors.base import OneEvaluationBijector, ValueAndLogDet
 
 _CONDITIONERS = ("shift_and_log_scale_fn", "bijector_fn")
 
@@ -148,13 +148,13 @@ class Conditioned(OneEvaluationBijector):
         """The context that was bound."""
         return self._conditional_input
 
-    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         bound = self._bound(conditions)
         return self._bijector.forward(x, **bound), self._bijector.forward_log_det_jacobian(
             x, self._bijector.forward_min_event_ndims, **bound
         )
 
-    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         bound = self._bound(conditions)
         return self._bijector.inverse(y, **bound), self._bijector.inverse_log_det_jacobian(
             y, self._bijector.inverse_min_event_ndims, **bound

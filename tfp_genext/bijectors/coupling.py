@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks, tracking
+from tfp_genext import checks, masks, tracking
 from tfp_genext.bijectors import conditioner as conditioners
 from tfp_genext.bijectors.coupling_mask import Coupling
 from tfp_genext.transformers import Additive, Affine, Transformer
@@ -86,6 +86,8 @@ class AffineCoupling(Coupling):
         mask: Sequence[bool] | np.ndarray | None = None,
         transformer: Transformer | None = None,
     ) -> None:
+        # A tuple, which hashes by its values: TFP compares `parameters`.
+        mask = None if mask is None else tuple(masks.coupling_mask(mask).tolist())
         parameters = dict(locals())
         name = name or "real_nvp"
         with tf.name_scope(name) as name:
@@ -169,6 +171,8 @@ class AdditiveCoupling(Coupling):
         *,
         mask: Sequence[bool] | np.ndarray | None = None,
     ) -> None:
+        # A tuple, which hashes by its values: TFP compares `parameters`.
+        mask = None if mask is None else tuple(masks.coupling_mask(mask).tolist())
         parameters = dict(locals())
         name = name or "additive_coupling"
         if not callable(conditioner):

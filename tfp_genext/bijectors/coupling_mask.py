@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import masks, tracking
-from tfp_genext.bijectors.base import OneEvaluationBijector
+from tfp_genext.bijectors.base import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
 
 
 class Coupling(OneEvaluationBijector):
@@ -89,25 +89,30 @@ class Coupling(OneEvaluationBijector):
             return self._num_masked
         return int(np.round((self._input_depth or 0) * (self._fraction_masked or 0.0)))
 
-    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         parts, x0, x1 = self._split(x)
         inner = self._bijector(x0, x1.shape[-1], **conditions)
-        return parts.merge(x0, inner.forward(x1)), inner.forward_log_det_jacobian(x1, 1)
+        y = parts.merge(x0, inner.forward(x1), widened=bool(conditions))
+        return y, log_det_if_any(lambda: inner.forward_log_det_jacobian(x1, 1))
 
-    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         parts, y0, y1 = self._split(y)
         inner = self._bijector(y0, y1.shape[-1], **conditions)
-        return parts.merge(y0, inner.inverse(y1)), inner.inverse_log_det_jacobian(y1, 1)
+        x = parts.merge(y0, inner.inverse(y1), widened=bool(conditions))
+        return x, log_det_if_any(lambda: inner.inverse_log_det_jacobian(y1, 1))
 
     def _split(self, x: tf.Tensor) -> tuple[_Parts, tf.Tensor, tf.Tensor]:
         if x.shape.rank == 0:
             raise ValueError("`x` must be of shape [..., D]. Received: a scalar")
         size = None if x.shape.rank is None else x.shape[-1]
         if size is None:
-            raise NotImplementedError(
-                "Rightmost dimension must be known prior to graph execution. "
-                f"Received: shape {x.shape}"
-            )
+            # As in TFP, the size that an earlier call has seen.
+            size = self._input_depth if self._mask is None else len(self._mask)
+            if size is None:
+                raise NotImplementedError(
+                    "Rightmost dimension must be known prior to graph execution. "
+                    f"Received: shape {x.shape}"
+                )
         parts = _Parts(self.mask(size))
         return parts, *parts.split(x)
 
@@ -123,14 +128,18 @@ class _Parts:
         self._last = bool(mask[len(mask) - count :].all())
 
     def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # tf.split, not slices: its gradient is a single concatenation.
         if self._first:
-            return x[..., : len(self._masked)], x[..., len(self._masked) :]
+            masked, moved = tf.split(x, [len(self._masked), len(self._moved)], axis=-1)
+            return masked, moved
         if self._last:
-            return x[..., len(self._moved) :], x[..., : len(self._moved)]
+            moved, masked = tf.split(x, [len(self._moved), len(self._masked)], axis=-1)
+            return masked, moved
         return tf.gather(x, self._masked, axis=-1), tf.gather(x, self._moved, axis=-1)
 
-    def merge(self, masked: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
-        masked = _match_batch(masked, moved)
+    def merge(self, masked: tf.Tensor, moved: tf.Tensor, *, widened: bool) -> tf.Tensor:
+        if widened:
+            masked = _match_batch(masked, moved)
         if not self._first and self._last:
             return tf.concat([moved, masked], axis=-1)
         merged = tf.concat([masked, moved], axis=-1)
@@ -144,7 +153,7 @@ def _match_batch(masked: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
     if masked.shape.rank is None or moved.shape.rank is None:
         return masked
     batch = moved.shape[:-1]
-    if masked.shape[:-1].is_compatible_with(batch) and masked.shape.rank == moved.shape.rank:
+    if batch.is_fully_defined() and masked.shape[:-1] == batch:
         return masked
     return tf.broadcast_to(masked, tf.concat([tf.shape(moved)[:-1], masked.shape[-1:]], axis=0))
 

@@ -181,8 +181,6 @@ def _layers(
 ) -> Callable[[int], tfb.Bijector]:
     def layer(i: int) -> tfb.Bijector:
         network = plan.built(MADE, plan.size, transformer.params_size, inputs=plan.size, index=i)
-        return bijectors.MaskedAutoregressive(
-            network, transformer=transformer, tolerance=tolerance
-        )
+        return bijectors.MaskedAutoregressive(network, transformer=transformer, tolerance=tolerance)
 
     return layer

@@ -99,7 +99,7 @@ def real_nvp(
     def layer(i: int) -> tfb.Bijector:
         num_masked, visible, moved = _halves(plan, i)
         shape = (moved, transformer.params_size)
-        network = plan.built(MLP, shape, inputs=visible, index=i)
+        network = plan.built(MLP, shape, inputs=visible, index=i, unstacked=True)
         return bijectors.AffineCoupling(
             num_masked, shift_and_log_scale_fn=network, transformer=transformer
         )
@@ -177,7 +177,7 @@ def nice(
 
     def layer(i: int) -> tfb.Bijector:
         num_masked, visible, moved = _halves(plan, i)
-        network = plan.built(MLP, (moved, 1), inputs=visible, index=i)
+        network = plan.built(MLP, (moved, 1), inputs=visible, index=i, unstacked=True)
         return bijectors.AdditiveCoupling(num_masked, conditioner=network)
 
     steps = plan.steps(layer, permutation, act_norm, every=2)

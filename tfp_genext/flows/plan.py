@@ -41,7 +41,14 @@ class VectorPlan:
         self.dtype = tf.as_dtype(policy.variable_dtype)
         self.base = base
 
-    def built(self, network: Callable[..., keras.Layer], *args: Any, inputs: int, index: int) -> Any:
+    def built(
+        self,
+        network: Callable[..., keras.Layer],
+        *args: Any,
+        inputs: int,
+        index: int,
+        **options: Any,
+    ) -> Any:
         """Returns a network made with the shared options, its variables built."""
         made = network(
             *args,
@@ -50,6 +57,7 @@ class VectorPlan:
             conditional_event_shape=self.context_shape,
             dtype=self.layer_dtype,
             name=f"conditioner_{index}",
+            **options,
         )
         made.build((None, inputs))
         return made
@@ -63,6 +71,8 @@ class VectorPlan:
         every: int,
     ) -> list[tfb.Bijector]:
         """Returns layers with norms, and a permutation after `every` layers, outermost first."""
+        if permutation is not None and not callable(permutation):
+            raise TypeError(checks.message("permutation", "callable, or None", permutation))
         steps: list[tfb.Bijector] = []
         for i in range(self.num_layers):
             if permutation is not None and i > 0 and i % every == 0:

@@ -78,8 +78,19 @@ def initialize(flow: tfd.Distribution, x: Any, *, conditional_input: Any = None)
     x = tf.convert_to_tensor(x, dtype_hint=flow.dtype)
     checks.event("x", x, flow.event_shape.as_list(), flow.dtype)
     checks.rows("x", x)
-    conditions = {} if conditional_input is None else {"conditional_input": conditional_input}
-    act_norms.initialize(bijector, x, **conditions)
+    conditions = bijector_kwargs(flow, conditional_input) and {
+        "conditional_input": tf.convert_to_tensor(conditional_input)
+    }
+    z = act_norms.initialize(bijector, x, **conditions)
+    if act_norms.uninitialized(flow.distribution) and hasattr(flow.distribution, "bijector"):
+        initialize(flow.distribution, z)
+    missed = act_norms.uninitialized(flow)
+    if missed:
+        raise ValueError(
+            "`flow` must hold its ActNorms in chains, inversions and transformed bases for data to "
+            f"reach them; initialise others by `ActNorm.initialize`. Received: {len(missed)} that "
+            "were not reached"
+        )
 
 
 def conditional_event_shape(distribution: tfd.Distribution) -> tuple[int, ...] | None:
@@ -107,6 +118,11 @@ def bijector_kwargs(distribution: tfd.Distribution, conditional_input: Any) -> d
     if conditional_input is None:
         return {}
     conditions = {"conditional_input": conditional_input}
+    if not conditioning.takes(_bijector_of(distribution), "conditional_input"):
+        raise ValueError(
+            "`conditional_input` must be None: no network of the distribution takes it. "
+            f"Received: shape {list(tf.convert_to_tensor(conditional_input).shape)}"
+        )
     return {"bijector_kwargs": conditioning.route(_bijector_of(distribution), conditions)}
 
 

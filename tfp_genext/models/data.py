@@ -13,6 +13,9 @@ import tensorflow as tf
 
 from tfp_genext import checks
 
+NOT_FINITE_LOSS = "must be finite, and is not; no step was taken"
+EMPTY = "`x` must hold at least one batch. Received: a dataset or generator without any"
+
 _NOT_FINITE = "must be finite, and this dataset gave NaN or infinite entries"
 
 
@@ -23,6 +26,11 @@ class Data:
     x: Any
     y: Any = None
     sample_weight: Any = None
+
+    @property
+    def parts(self) -> tuple[Any, Any, Any]:
+        """Events or contexts, events or `None`, weights or `None`."""
+        return self.x, self.y, self.sample_weight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +54,14 @@ class DataCheck:
     def conditional(self) -> bool:
         """Whether data are pairs of context and event."""
         return self.conditional_event_shape is not None
+
+    def loses_digits(self, data: Data) -> bool:
+        """Tells whether Keras, which casts arrays to its float type, would round the events."""
+        return (
+            not is_stream(data.x)
+            and self.dtype.is_floating
+            and self.dtype.size > tf.as_dtype(keras.config.floatx()).size
+        )
 
     def training(self, x: Any, y: Any = None, sample_weight: Any = None) -> Data:
         """Checks the data of `fit` and `evaluate`."""
@@ -73,8 +89,9 @@ class DataCheck:
         if not self.conditional:
             if y is not None:
                 raise ValueError(
-                    "`y` must be None: this distribution takes no `conditional_input`. A dataset "
-                    "gives x, or (x, None, sample_weight). Received: a pair"
+                    "`y` must be None: this distribution takes no `conditional_input`, or does not "
+                    "say its `conditional_event_shape`. A dataset gives x, or "
+                    "(x, None, sample_weight). Received: a pair"
                 )
             context, events = None, x
         elif y is not None:
@@ -84,12 +101,14 @@ class DataCheck:
         else:
             raise ValueError(_missing("pairs (conditional_input, x)"))
         self._check_static(context, events)
+        checks.weights("sample_weight", sample_weight)
         return context, events
 
     def _check_static(self, context: Any, events: Any) -> None:
         checks.event("x", events, self.event_shape, self.dtype)
         if context is not None:
             checks.context("conditional_input", context, self.conditional_event_shape or ())
+            checks.same_rows("conditional_input", context, "x", events)
 
     def _arrays(self, x: Any, y: Any, sample_weight: Any) -> Data:
         if self.conditional:
@@ -98,8 +117,8 @@ class DataCheck:
             x, y = self._pair(x, y)
         elif y is not None:
             raise ValueError(
-                "`y` must be None: this distribution takes no `conditional_input`. "
-                f"Received: y of type {type(y).__name__}"
+                "`y` must be None: this distribution takes no `conditional_input`, or does not say "
+                f"its `conditional_event_shape`. Received: y of type {type(y).__name__}"
             )
         else:
             x = self._events(x)
@@ -113,11 +132,7 @@ class DataCheck:
         context, events = _as_array("conditional_input", context), self._events(events)
         checks.context("conditional_input", context, self.conditional_event_shape or ())
         checks.finite("conditional_input", np.asarray(context))
-        if len(context) != len(events):
-            raise ValueError(
-                "`conditional_input` and `x` must have as many rows. "
-                f"Received: {len(context)} and {len(events)}"
-            )
+        checks.same_rows("conditional_input", context, "x", events)
         return context, events
 
     def _events(self, x: Any) -> Any:
@@ -125,7 +140,7 @@ class DataCheck:
         checks.event("x", x, self.event_shape, self.dtype)
         if len(x) == 0:
             raise ValueError(f"`x` must hold at least one row. Received: shape {tuple(x.shape)}")
-        checks.finite("x", np.asarray(x))
+        checks.finite("x", np.asarray(x), self.dtype)
         return x
 
     def _stream(self, data: Any) -> Any:
@@ -139,7 +154,7 @@ class DataCheck:
 
     def _dataset(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         if dataset.cardinality() == 0:
-            raise ValueError("`x` must hold at least one batch. Received: an empty dataset")
+            raise ValueError(EMPTY)
         # A part that is None has a spec of its own, which is not a `tf.TensorSpec`.
         spec = tf.nest.map_structure(
             lambda s: s if isinstance(s, tf.TensorSpec) else None, dataset.element_spec
@@ -150,7 +165,7 @@ class DataCheck:
     def _generator(self, batches: Iterator) -> Iterator:
         first = next(batches, None)
         if first is None:
-            raise ValueError("`x` must hold at least one batch. Received: an empty generator")
+            raise ValueError(EMPTY)
         return _chained(self.checked_batch(first), map(self.checked_batch, batches))
 
     def checked_batch(self, batch: Any) -> Any:
@@ -194,16 +209,19 @@ def first_batch(data: Data, batch_size: int) -> tuple[Data, tuple[Any, Any]]:
     Of an array, rows spread evenly over it: the first rows of a sorted one show too little.
     """
     if isinstance(data.x, tf.data.Dataset):
-        batch = next(iter(data.x.take(1)))
+        batch = next(iter(data.x.take(1)), None)
+        if batch is None:
+            raise ValueError(EMPTY)
     elif isinstance(data.x, types.GeneratorType):
         batch = next(data.x)
         data = dataclasses.replace(data, x=_chained(batch, data.x))
     elif isinstance(data.x, keras.utils.PyDataset):
         batch = data.x[0]
     else:
-        step = max(1, len(data.x) // batch_size)
-        y = None if data.y is None else data.y[::step][:batch_size]
-        return data, (data.x[::step][:batch_size], y)
+        rows = len(data.x)
+        spread = np.linspace(0, rows - 1, min(rows, batch_size)).astype(int)
+        y = None if data.y is None else np.asarray(data.y)[spread]
+        return data, (np.asarray(data.x)[spread], y)
     x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
     return data, (x, y)
 
@@ -214,8 +232,45 @@ def _chained(first: Any, rest: Iterator) -> Iterator:
     yield from rest
 
 
+def split(data: Data, fraction: float) -> tuple[Data, Data]:
+    """Splits arrays into training and validation data, the last rows, as Keras does."""
+    if is_stream(data.x) or not 0.0 < fraction < 1.0:
+        raise ValueError(
+            "`validation_split` must be a number in (0, 1), and goes with arrays only. "
+            f"Received: validation_split={fraction!r} with x of type {type(data.x).__name__}"
+        )
+    rows = len(data.x)
+    border = int(np.floor(rows * (1.0 - fraction)))
+    if border == 0 or border == rows:
+        raise ValueError(
+            "`validation_split` must leave at least one row on either side. "
+            f"Received: validation_split={fraction!r} of {rows} rows"
+        )
+    first, last = (
+        [None if part is None else part[rows] for part in data.parts]
+        for rows in (slice(None, border), slice(border, None))
+    )
+    return Data(*first), Data(*last)
+
+
+def batched(data: Data, batch_size: int, *, shuffle: bool) -> Data:
+    """Returns arrays as a dataset, which Keras takes without casting."""
+    parts = tuple(part for part in data.parts if part is not None)
+    dataset = tf.data.Dataset.from_tensor_slices(parts)
+    if shuffle:
+        dataset = dataset.shuffle(len(data.x))
+    dataset = dataset.batch(batch_size)
+    return Data(dataset if len(parts) > 1 else dataset.map(lambda x: x))
+
+
 def clear_error(error: tf.errors.InvalidArgumentError) -> Exception:
-    """Returns the error of a dataset's bad values in the package's form; others as they are."""
+    """Returns the error of values that are not finite in the package's form; others as they are."""
+    if NOT_FINITE_LOSS in str(error):
+        return ValueError(
+            f"`loss`, the negative log-likelihood, {NOT_FINITE_LOSS}. Data outside the support of "
+            "the distribution, or a learning rate too large, may be why. "
+            "Received: a loss that is NaN or infinite"
+        )
     if _NOT_FINITE not in str(error):
         return error
     return ValueError(
@@ -227,6 +282,10 @@ def clear_error(error: tf.errors.InvalidArgumentError) -> Exception:
 def _all_finite(*batch: Any) -> Any:
     parts = [part for part in tf.nest.flatten(batch) if _is_float_tensor(part)]
     checked = [tf.debugging.assert_all_finite(part, f"`x` {_NOT_FINITE}") for part in parts]
+    if len(batch) == 3 and batch[2] is not None:
+        checked.append(
+            tf.debugging.assert_non_negative(batch[2], "`sample_weight` must not be negative")
+        )
     with tf.control_dependencies(checked):
         batch = tf.nest.map_structure(lambda t: t if t is None else tf.identity(t), batch)
     return batch if len(batch) > 1 else batch[0]
@@ -245,6 +304,10 @@ def is_stream(x: Any) -> bool:
 
 
 def _as_array(name: str, value: Any) -> Any:
+    if isinstance(value, (tf.RaggedTensor, tf.SparseTensor)):
+        raise TypeError(f"`{name}` must be dense. Received: {type(value).__name__}")
+    if isinstance(value, (tf.Variable, keras.Variable)):
+        return tf.convert_to_tensor(value)
     if tf.is_tensor(value):
         return value
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -28,8 +28,9 @@ class DensityModel(keras.Model):
     model's weights. A flow with `conditional_event_shape` makes the model conditional: then every
     call takes contexts before events, `fit(c, x)`, `evaluate(c, x)`, `predict((c, x))`.
 
-    Metrics are `nll`, in nats, and on request `bits_per_dim`. User metrics are called with the
-    events as `y_true` and the log-densities as `y_pred`.
+    Metrics are `nll`, in nats, the weighted mean over all rows, and on request `bits_per_dim`.
+    Keras averages `loss` over batches: with weights, `val_nll` is the one to monitor. User metrics
+    are called with the events as `y_true` and the log-densities as `y_pred`.
 
     Args:
       distribution: of empty batch shape and known event shape, with at least one trainable variable
@@ -74,12 +75,14 @@ class DensityModel(keras.Model):
         super().__init__(autocast=False, **kwargs)
         self._distribution = distribution
         self._networks = tracking.networks(distribution)
-        self._loose_variables = tracking.loose_variables(distribution)
+        self._loose_variables: list[keras.Variable] = []
         self._check = data_lib.DataCheck(
             tuple(distribution.event_shape.as_list()),
             distribution.dtype,
-            conditional_event_shape or flows.conditional_event_shape(distribution),
+            _context_shape(distribution, conditional_event_shape),
         )
+        self._build_networks()
+        self._loose_variables = tracking.loose_variables(distribution)
         self._nll = keras.metrics.Mean(name="nll")
         self._bits = keras.metrics.Mean(name="bits_per_dim") if bits_per_dim else None
         self.built = True
@@ -94,21 +97,28 @@ class DensityModel(keras.Model):
         """Shape of one context event; `None` for an unconditional model."""
         return self._check.conditional_event_shape
 
-    def call(self, inputs: Any) -> tf.Tensor:
+    def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         """Returns log-densities `[N]`, in nats, of events, or of a pair of contexts and events."""
+        del training  # Keras hands it on to the networks.
         context, x = self._check.batch(inputs, None, None)
         # Replicas handed the very same tensor would share TFP's cached results.
         x = tf.identity(tf.cast(x, self.distribution.dtype))
         if context is not None:
+            same = "`conditional_input` and `x` must have as many rows"
+            tf.debugging.assert_equal(tf.shape(context)[0], tf.shape(x)[0], same)
             context = tf.identity(context)
         return self.distribution.log_prob(x, **flows.bijector_kwargs(self.distribution, context))
 
-    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> keras.KerasTensor:
+        del training
         batch = keras.tree.flatten(inputs)[0].shape[0]
         return keras.KerasTensor((batch,), dtype=self.distribution.dtype.name)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        return super().train_step(self._joined(data))
+        with tf.GradientTape() as tape:
+            logs = super().train_step(self._joined(data))
+        self._check_seen(tape.watched_variables())
+        return logs
 
     def test_step(self, data: Any) -> dict[str, Any]:
         return super().test_step(self._joined(data))
@@ -175,24 +185,45 @@ class DensityModel(keras.Model):
         data = self._training_data(call)
         if call.get("validation_data") is not None:
             call["validation_data"] = self._validation_data(call["validation_data"])
-        data = self._initialize(data, call.get("batch_size") or 32)
+        elif call.get("validation_split"):
+            data, validation = data_lib.split(data, call.pop("validation_split"))
+            call["validation_data"] = validation.parts
+        batch_size = call.get("batch_size") or 32
+        if self.compiled:  # Keras raises where it is not.
+            data = self._initialize(data, batch_size)
+        if self._check.loses_digits(data):
+            data = data_lib.batched(data, batch_size, shuffle=call.get("shuffle", True))
+            call.pop("batch_size", None)
         call.update(vars(data))
         if data_lib.is_stream(data.x) and not isinstance(data.x, keras.utils.PyDataset):
             call.setdefault("shuffle", False)  # Keras cannot shuffle these, and warns by default.
-        return _with_clear_errors(super().fit, call)
+        callbacks = call.get("callbacks")
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            own = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+            call["callbacks"] = [*(c for c in own if c is not None), _FiniteLoss()]
+        history = _with_clear_errors(super().fit, call)
+        if history.epoch and not history.history:
+            raise ValueError(data_lib.EMPTY)
+        return history
 
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("_use_cached_eval_dataset"):  # Keras, from within `fit`: checked already.
             return _with_clear_errors(super().evaluate, _arguments(super().evaluate, args, kwargs))
         call = _arguments(super().evaluate, args, kwargs)
-        call.update(vars(self._training_data(call)))
-        return _with_clear_errors(super().evaluate, call)
+        call.update(vars(self._exact(self._training_data(call), call)))
+        results = _with_clear_errors(super().evaluate, call)
+        if isinstance(results, (list, dict)) and not results:
+            raise ValueError(data_lib.EMPTY)
+        return results
 
     @functools.wraps(keras.Model.predict)
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         call = _arguments(super().predict, args, kwargs)
-        call["x"] = self._check.prediction(call.get("x"))
+        x = self._check.prediction(call.get("x"))
+        data = data_lib.Data(*x) if isinstance(x, tuple) else data_lib.Data(x)
+        exact = self._exact(data, call)
+        call["x"] = x if exact is data else exact.x
         return _with_clear_errors(super().predict, call)
 
     @functools.wraps(keras.Model.train_on_batch)
@@ -268,16 +299,37 @@ class DensityModel(keras.Model):
         if verbose is not False:
             print(f"SavedModel written to {os.fspath(filepath)}")
 
+    def _exact(self, data: data_lib.Data, call: dict[str, Any]) -> data_lib.Data:
+        """Keeps Keras from rounding arrays of float64 to its own float type."""
+        if not self._check.loses_digits(data):
+            return data
+        return data_lib.batched(data, call.pop("batch_size", None) or 32, shuffle=False)
+
     def _training_data(self, call: dict[str, Any]) -> data_lib.Data:
         return self._check.training(call.get("x"), call.get("y"), call.get("sample_weight"))
 
     def _validation_data(self, validation_data: Any) -> Any:
         data = self._check.training(*keras.utils.unpack_x_y_sample_weight(validation_data))
-        return data.x, data.y, data.sample_weight
+        if self._check.loses_digits(data):
+            data = data_lib.batched(data, 32, shuffle=False)
+        return data.parts
+
+    def _build_networks(self) -> None:
+        """Makes the variables of networks that wait for their first call."""
+        if all(network.built for network in self._networks):
+            return
+        specs = [tf.TensorSpec([None, *self._check.event_shape], self.distribution.dtype)]
+        if self._check.conditional_event_shape is not None:
+            specs.append(tf.TensorSpec([None, *self._check.conditional_event_shape]))
+
+        def log_prob(x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
+            kwargs = flows.bijector_kwargs(self.distribution, context)
+            return self.distribution.log_prob(x, **kwargs)
+
+        tf.function(log_prob, autograph=False).get_concrete_function(*specs)
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
-        bijector = getattr(self.distribution, "bijector", None)
-        if bijector is None or not act_norm.uninitialized(bijector):
+        if not act_norm.uninitialized(self.distribution):
             return data
         data, (x, y) = data_lib.first_batch(data, batch_size)
         if not self._check.conditional:
@@ -286,6 +338,16 @@ class DensityModel(keras.Model):
         events = tf.cast(events, self.distribution.dtype)
         flows.initialize(self.distribution, events, conditional_input=context)
         return data
+
+    def _check_seen(self, used: Sequence[tf.Variable]) -> None:
+        held = tracking.tf_variables(self)
+        hidden = [v for v in used if v.trainable and id(v) not in held]
+        if hidden:
+            raise ValueError(
+                "`distribution` must hold its variables where TFP can see them, as arguments or "
+                "attributes, for `fit` to train them. Received: a density that uses "
+                f"{sorted(v.name for v in hidden)}, hidden in a closure or made too late"
+            )
 
     def _check_trainable(self) -> None:
         if not self.trainable_variables:
@@ -297,11 +359,31 @@ class DensityModel(keras.Model):
             )
 
 
+class _FiniteLoss(keras.callbacks.Callback):
+    """Ends a training compiled by XLA, which drops assertions, where a loss is not finite."""
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.model.jit_compile and logs and not np.isfinite(logs["loss"]):
+            raise ValueError(
+                "`loss` must be finite, and is checked after the step under `jit_compile=True`: "
+                f"the weights are spoiled. Received: loss={float(logs['loss'])} in batch {batch}"
+            )
+
+
+def _context_shape(
+    distribution: tfd.Distribution, given: tuple[int, ...] | None
+) -> tuple[int, ...] | None:
+    if given is None:
+        return flows.conditional_event_shape(distribution)
+    flows.bijector_kwargs(distribution, tf.zeros(given))  # Raises where nobody takes it.
+    return checks.shape_tuple("conditional_event_shape", given)
+
+
 @tf.custom_gradient
 def _required_finite(loss: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     # The gradient waits for the assertion, and so does the step; XLA drops both.
     checked = tf.debugging.assert_all_finite(
-        loss, "the negative log-likelihood must be finite, and is not; no step was taken"
+        loss, f"the negative log-likelihood {data_lib.NOT_FINITE_LOSS}"
     )
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
@@ -315,6 +397,9 @@ def _weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
     if weights is None:
         return tf.reduce_mean(values)
     weights = tf.cast(weights, values.dtype)
+    tf.debugging.assert_equal(
+        tf.shape(weights), tf.shape(values), "`sample_weight` must be of shape [N]"
+    )
     return tf.math.divide_no_nan(tf.reduce_sum(weights * values), tf.reduce_sum(weights))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -23,9 +24,10 @@ class MADE(keras.layers.Layer):
         params = reshape(h_L W + c V + b, [N, D, params_size])
 
     The weights W are multiplied by masks at each call, so that no optimizer can break them; the
-    context c reaches every layer. Hidden units are sorted by degree, which makes the masked matrices
-    block triangular: `call` leaves out most of the products that the masks would void, and `solve`
-    samples at the price of a few densities. The last layer starts at zero (Germain et al., 2015 [1]).
+    context c reaches every layer. Hidden units are sorted by degree, which makes the masked
+    matrices block triangular: `call` leaves out most of the products that the masks would void, and
+    `solve` samples at the price of a few densities. The last layer starts at zero (Germain et al.,
+    2015 [1]).
 
     Args:
       event_size: number of dimensions, D.
@@ -95,7 +97,7 @@ class MADE(keras.layers.Layer):
             raise ValueError(checks.message("x", f"of shape [N, {self.event_size}]", x_shape))
         widths = [self.event_size, *self.hidden_units, self.event_size * self.params_size]
         self.kernels, self.biases, self.context_kernels = [], [], []
-        for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (before, after) in enumerate(itertools.pairwise(widths)):
             start = "zeros" if i == len(self.hidden_units) else "glorot_uniform"
             self.kernels.append(self._weight(f"kernel_{i}", (before, after), start))
             self.biases.append(self._weight(f"bias_{i}", (after,), "zeros"))

@@ -26,6 +26,8 @@ class MLP(keras.layers.Layer):
       hidden_units: width of each hidden layer; may be empty.
       activation: Keras activation of the hidden layers. Default: `"relu"`.
       conditional_event_shape: shape of one context event; `None`, the default, for no context.
+      unstacked: whether to return the parameters along the last axis as a tuple, which spares a
+        conditioner strided copies. Default: `False`.
       **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -34,7 +36,7 @@ class MLP(keras.layers.Layer):
         `conditional_event_shape` is given.
 
     Returns:
-      Parameters `[N, *params_shape]`.
+      Parameters `[N, *params_shape]`, or `params_shape[-1]` tensors `[N, *params_shape[:-1]]`.
 
     Raises:
       ValueError: at construction for sizes below one; at the call for a missing or an unexpected
@@ -59,6 +61,7 @@ class MLP(keras.layers.Layer):
         *,
         activation: Any = "relu",
         conditional_event_shape: Sequence[int] | None = None,
+        unstacked: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -70,6 +73,7 @@ class MLP(keras.layers.Layer):
             if conditional_event_shape is None
             else checks.shape_tuple("conditional_event_shape", conditional_event_shape)
         )
+        self.unstacked = unstacked
         self.hidden_layers = [
             keras.layers.Dense(units, activation=self.activation, dtype=self.dtype_policy)
             for units in self.hidden_units
@@ -89,7 +93,10 @@ class MLP(keras.layers.Layer):
         h = self._with_context(x, conditional_input)
         for layer in [*self.hidden_layers, self.params_layer]:
             h = layer(h)
-        return ops.reshape(h, (-1, *self.params_shape))
+        if not self.unstacked:
+            return ops.reshape(h, (-1, *self.params_shape))
+        parts = ops.split(h, self.params_shape[-1], axis=-1)
+        return tuple(ops.reshape(part, (-1, *self.params_shape[:-1])) for part in parts)
 
     def _with_context(self, x: Any, conditional_input: Any) -> Any:
         context = checks.conditional_input(conditional_input, self.conditional_event_shape)
@@ -105,4 +112,5 @@ class MLP(keras.layers.Layer):
             "hidden_units": self.hidden_units,
             "activation": keras.activations.serialize(self.activation),
             "conditional_event_shape": self.conditional_event_shape,
+            "unstacked": self.unstacked,
         }

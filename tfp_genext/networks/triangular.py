@@ -2,8 +2,8 @@
 
 With units sorted by degree, the masked matrices of a MADE are block lower triangular. Sampling,
 x_k = update(params_k(x_1 ... x_(k-1)), z_k), is then a nonlinear triangular solve, and the blocked
-algorithm of LAPACK's triangular solve applies: for each block of dimensions, first what the finished
-blocks contribute, one matrix product a layer; then sweeps over the small network inside the block.
+algorithm of LAPACK's triangular solve applies: for each block of dimensions, first what the
+finished blocks contribute, one matrix product a layer; then sweeps over the small network inside.
 After j sweeps the first j dimensions of a block are exact, so that at most b sweeps are needed; a
 sweep that changes nothing ends them sooner.
 """
@@ -11,6 +11,7 @@ sweep that changes nothing ends them sooner.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,7 +37,7 @@ class Structure:
     def __init__(self, degrees: Sequence[np.ndarray], params_size: int) -> None:
         self.size = len(degrees[0])
         self.params_size = params_size
-        outputs = np.repeat(degrees[0], params_size)
+        outputs: np.ndarray = np.repeat(degrees[0], params_size)
         self.degrees = list(degrees)
         self.limits = [*degrees[1:], outputs - 1]
 
@@ -49,7 +50,7 @@ class Structure:
         limits = self.limits[layer]
         pieces = []
         for columns in _groups(len(limits)):
-            rows = slice(0, _count(self.degrees[layer], limits[columns][-1]))
+            rows = slice(0, _count(self.degrees[layer], int(limits[columns][-1])))
             width = columns.stop - columns.start
             if rows.stop == 0:
                 pieces.append(ops.zeros((ops.shape(h)[0], width), dtype=h.dtype))
@@ -96,7 +97,9 @@ class Problem:
             block = self._block(start, stop, finished)
             x = block.fixed_point(z[:, start:stop], tolerance)
             *hidden, last = block.evaluate(x)
-            finished = [tf.concat(pair, axis=1) for pair in zip(finished, [x, *hidden], strict=True)]
+            finished = [
+                tf.concat(pair, axis=1) for pair in zip(finished, [x, *hidden], strict=True)
+            ]
             xs.append(x)
             params.append(block.stacked(last))
         return tf.concat(xs, axis=1), tf.concat(params, axis=1)
@@ -123,7 +126,7 @@ class Problem:
         own = [slice(_count(d, start), _count(d, stop)) for d in structure.degrees]
         own.append(slice(start * structure.params_size, stop * structure.params_size))
         constants, kernels = [], []
-        for layer, (rows, columns) in enumerate(zip(own, own[1:], strict=False)):
+        for layer, (rows, columns) in enumerate(itertools.pairwise(own)):
             constants.append(self._constant(layer, columns, finished[layer]))
             mask = structure.mask(layer, rows, columns)
             kernels.append(masked(self.kernels[layer][rows, columns], mask))

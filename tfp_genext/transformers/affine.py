@@ -73,4 +73,4 @@ class Affine(Transformer):
 
     def bijector(self, params: Sequence[tf.Tensor]) -> tfb.Bijector:
         shift, raw_scale = params
-        return tfb.Chain([tfb.Shift(shift), self.scale_map.bijector(raw_scale)])
+        return self.scale_map.bijector(raw_scale, shift)
