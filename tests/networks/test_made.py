@@ -1,0 +1,186 @@
+"""MADE: dependencies, parity with TFP, and the block triangular solve against D passes."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+
+import tfp_genext as gx
+from tfp_genext import masks
+
+MADE = gx.networks.MADE
+
+
+def built(size, hidden_units, *, seed=0, scale=0.8, **options):
+    options = {"activation": "tanh", "dtype": "float64", **options}
+    network = MADE(size, 2, hidden_units, **options)
+    network.build((None, size))
+    for i, variable in enumerate(network.variables):
+        noise = tf.random.stateless_normal(variable.shape, [i, seed], dtype=tf.float64)
+        variable.assign(scale * noise)
+    return network
+
+
+def normal(shape, seed=9):
+    return tf.random.stateless_normal(shape, [1, seed], dtype=tf.float64)
+
+
+def update(params, z):
+    return z * tf.exp(tf.tanh(params[..., 1])) + params[..., 0]
+
+
+def by_passes(network, z, **conditions):
+    """The textbook sampler: one pass for each dimension."""
+    x = tf.zeros_like(z)
+    for _ in range(z.shape[1]):
+        x = update(network(x, **conditions), z)
+    return x
+
+
+ORDERS = {
+    "left to right": lambda d: None,
+    "right to left": lambda d: list(range(d))[::-1],
+    "random": lambda d: masks.random_order(1)(d, 0),
+}
+SIZES = [(1, [4]), (2, []), (5, [3]), (5, []), (7, [16, 16]), (12, [40, 7, 30])]
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+@pytest.mark.parametrize("hidden_units", [[], [64], [40, 64]])
+def test_the_dependency_jacobian_equals_the_mask(order, size, hidden_units):
+    order = order(size)
+    network = built(size, hidden_units, order=order)
+    x = normal([6, size])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        params = network(x)
+    found = np.abs(tape.batch_jacobian(params, x).numpy()).max(axis=(0, 2)) > 0.0
+    rank = np.argsort(range(size) if order is None else order)
+    np.testing.assert_array_equal(found, rank[:, None] > rank[None, :])
+
+
+@pytest.mark.parametrize("context", [None, (3,), (2, 2)])
+@pytest.mark.parametrize("size, hidden_units", SIZES)
+def test_solve_equals_d_passes_with_its_gradients(size, hidden_units, context):
+    order = masks.random_order(0)(size, 1)
+    network = built(size, hidden_units, order=order, conditional_event_shape=context)
+    kwargs = {} if context is None else {"conditional_input": normal([6, *context], 3)}
+    z = normal([6, size])
+    variables = [v.value for v in network.variables]
+    results = []
+    for sampler in ("solve", "passes"):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            if sampler == "solve":
+                x, params = network.solve(update, z, **kwargs)
+            else:
+                x = by_passes(network, z, **kwargs)
+                params = network(x, **kwargs)
+            loss = tf.reduce_sum(tf.sin(x)) + tf.reduce_sum(params**2)
+        gradients = tape.gradient(loss, [z, *variables], unconnected_gradients="zero")
+        results.append([x, params, *gradients])
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 4.0], ids=["weak", "random", "strong"])
+def test_solve_in_float32_equals_d_passes_within_rounding(jit_compile, scale):
+    network = built(30, [64, 64], dtype="float32", scale=scale / 8.0)
+    z = tf.cast(normal([50, 30]), tf.float32)
+    solve = tf.function(lambda z: network.solve(update, z)[0], jit_compile=jit_compile)
+    expected = by_passes(network, z)
+    np.testing.assert_allclose(solve(z), expected, rtol=2e-4, atol=2e-4)
+
+
+def test_a_tolerance_is_the_users_choice():
+    network = built(30, [64, 64])
+    z = normal([50, 30])
+    exact, rough = (network.solve(update, z, tolerance=t)[0] for t in (0.0, 1e-3))
+    assert 0.0 < np.abs(exact - rough).max() < 0.1
+
+
+def test_gives_what_the_network_of_tfp_gives_from_the_same_weights():
+    theirs = tfb.AutoregressiveNetwork(
+        params=2, event_shape=[7], hidden_units=[20, 12], activation="relu"
+    )
+    x = np.random.default_rng(0).normal(size=[5, 7]).astype("float32")
+    theirs(x)
+    ours = MADE(7, 2, [20, 12], activation="relu")
+    ours.build((None, 7))
+    weights = theirs.get_weights()
+    for kernel, bias, (k, b) in zip(
+        ours.kernels, ours.biases, zip(weights[::2], weights[1::2], strict=True), strict=True
+    ):
+        kernel.assign(k)
+        bias.assign(b)
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-5, atol=1e-6)
+    z = np.random.default_rng(1).normal(size=[5, 7]).astype("float32")
+    np.testing.assert_allclose(
+        gx.bijectors.MaskedAutoregressive(lambda y: tf.unstack(ours(y), axis=-1)).forward(z),
+        tfb.MaskedAutoregressiveFlow(theirs).forward(z),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_one_layer_is_the_gaussian_autoregressive_model_of_the_same_weights():
+    """log p(x) = sum_k log N(x_k; shift_k, scale_k), each from the dimensions before."""
+    network = built(5, [16])
+    flow = gx.bijectors.MaskedAutoregressive(network)(
+        gx.flows.maf([5], num_layers=1, hidden_units=[4], dtype="float64").distribution
+    )
+    x = normal([8, 5])
+    shift, raw = np.moveaxis(network(x).numpy(), -1, 0)
+    log_scale = 2.0 * np.tanh(raw / 2.0)
+    z = (x.numpy() - shift) * np.exp(-log_scale)
+    expected = (-0.5 * z**2 - 0.5 * np.log(2.0 * np.pi) - log_scale).sum(axis=1)
+    np.testing.assert_allclose(flow.log_prob(x), expected, rtol=1e-10)
+
+
+def test_no_optimizer_step_breaks_the_masks():
+    network = built(5, [16])
+    for variable in network.variables:
+        variable.assign_add(tf.ones_like(variable))
+    x = normal([6, 5])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        params = network(x)
+    found = np.abs(tape.batch_jacobian(params, x).numpy()).max(axis=(0, 2)) > 0.0
+    assert not np.triu(found).any()
+
+
+def test_config_round_trip_keeps_everything(tmp_path):
+    network = MADE(5, 3, [8], activation="gelu", order=[4, 2, 0, 1, 3], conditional_event_shape=[2])
+    network.build((None, 5))
+    other = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(network))
+    assert other.get_config() == network.get_config()
+    assert [v.shape for v in other.variables] == [v.shape for v in network.variables]
+    inputs = keras.Input([5])
+    model = keras.Model(inputs, MADE(5, 2, [8])(inputs))
+    model.save(tmp_path / "made.keras")
+    x = np.ones([2, 5], "float32")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "made.keras")(x), model(x))
+
+
+@pytest.mark.parametrize(
+    "arguments, options, text",
+    [
+        ((0, 2, [8]), {}, "`event_size` must be an integer of at least 1"),
+        ((5, 0, [8]), {}, "`params_size` must be an integer of at least 1"),
+        ((5, 2, [0]), {}, r"`hidden_units\[0\]` must be an integer of at least 1"),
+        ((3, 2, [8]), {"order": [0, 0, 1]}, "`order` must hold each of 0 to 2 once"),
+    ],
+)
+def test_refuses_bad_sizes(arguments, options, text):
+    with pytest.raises(ValueError, match=text + ".*Received"):
+        MADE(*arguments, **options)
+
+
+def test_refuses_events_of_another_size():
+    with pytest.raises(ValueError, match=r"`x` must be of shape \[N, 5\].*Received"):
+        MADE(5, 2, [8])(np.ones([2, 4], "float32"))
