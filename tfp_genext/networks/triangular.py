@@ -21,6 +21,8 @@ import tensorflow as tf
 from keras import ops
 
 Update = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+_MOST_BLOCKS = 14
+
 
 class Structure:
     """Which units look at which, layer by layer: unit i at unit j where degree_i <= limit_j.
@@ -47,8 +49,9 @@ class Structure:
         return ops.matmul(h, masked(kernel, self.mask(layer, rows, columns)))
 
     def blocks(self) -> list[tuple[int, int]]:
-        """Returns the blocks of dimensions in which a system is solved, about sqrt(D) of them."""
-        number = max(1, round(math.sqrt(self.size)))
+        """Returns the blocks of dimensions in which a system is solved."""
+        # More blocks save products inside them and cost loops, to trace and to run.
+        number = min(_MOST_BLOCKS, round(math.sqrt(self.size)))
         edges = np.linspace(0, self.size, number + 1).round().astype(int)
         return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
 
