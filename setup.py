@@ -20,7 +20,14 @@ REQUIRED = [
     "numpy>=1.26",
 ]
 TUTORIALS = ["matplotlib>=3.8", "scikit-learn>=1.4"]
-TEST = ["pytest>=8.0", "mypy>=1.11", "ruff>=0.6", "tensorboard>=2.19", *TUTORIALS]
+TEST = [
+    "pytest>=8.0",
+    "pytest-xdist>=3.6",
+    "mypy>=1.11",
+    "ruff>=0.6",
+    "tensorboard>=2.19",
+    *TUTORIALS,
+]
 SERVING = ["tensorflow-serving-api>=2.19"]
 
 setup(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import pathlib
 import sys
 
 import matplotlib
 from matplotlib.figure import Figure
+from PIL import Image
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -37,7 +39,12 @@ def options(description: str) -> argparse.Namespace:
     return arguments
 
 
-def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a picture and says where."""
-    figure.savefig(path, dpi=100)
+def save(figure: Figure, path: pathlib.Path, *, palette: bool = False) -> None:
+    """Writes a picture and says where; a palette makes it small where no colour shades smoothly."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=90)
+    picture = Image.open(drawn).convert("RGB")
+    if palette:
+        picture = picture.quantize(256, dither=Image.Dither.NONE)
+    picture.save(path, optimize=True)
     print(f"picture written to {path}")

@@ -1,0 +1,163 @@
+"""The tutorials run, say what they should, and open as notebooks; their page keeps its promises."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import math
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import pytest
+from matplotlib import image
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+TUTORIALS = ROOT / "tutorials"
+PAGE = (TUTORIALS / "README.md").read_text(encoding="utf-8")
+
+# Files that the tutorials use and that are none themselves.
+HELPERS = {"support", "query_savedmodel"}
+# Name of each tutorial and the fewest cells it should have.
+NUM_CELLS = {"quickstart": 18, "affine_coupling": 12}
+NAMES = sorted(NUM_CELLS)
+
+NUMBER = r"(-?\d+(?:\.\d+)?(?:e[+-]\d+)?)"
+
+
+def _cells(name: str) -> list[tuple[str, str]]:
+    """Returns the cells of a program in percent format, each with its marker."""
+    text = (TUTORIALS / f"{name}.py").read_text(encoding="utf-8")
+    parts = re.split(r"^(# %%.*)\n", text, flags=re.MULTILINE)
+    assert parts[0] == "", "the first line must be a cell's marker"
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _numbers(pattern: str, printed: str) -> list[float]:
+    """Returns the numbers of the one line that matches a pattern with `#` for each number."""
+    found = re.findall("^" + pattern.replace("#", NUMBER) + "$", printed, re.MULTILINE)
+    assert len(found) == 1, (pattern, printed)
+    numbers = [float(n) for n in (found[0] if isinstance(found[0], tuple) else found)]
+    assert all(map(math.isfinite, numbers))
+    return numbers
+
+
+def _check_pictures(directory: pathlib.Path, names: Sequence[str]) -> None:
+    for name in names:
+        picture = image.imread(directory / f"{name}.png")
+        assert min(picture.shape[:2]) > 300 and picture.std() > 0.01
+
+
+def _run(name: str, directory: pathlib.Path) -> str:
+    """Returns what a tutorial prints in its short mode, run from another directory."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    result = subprocess.run(
+        [sys.executable, TUTORIALS / f"{name}.py", "--short", "--output", directory / "output"],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_quickstart_goes_from_data_to_server(tmp_path: pathlib.Path) -> None:
+    printed = _run("quickstart", tmp_path)
+    gaussian, _ = _numbers("held-out NLL, Gaussian +# nats +# bits/dim", printed)
+    flow, bits = _numbers("held-out NLL, Real NVP +# nats +# bits/dim", printed)
+    assert gaussian == pytest.approx(-50.7, abs=1.0)
+    assert bits == pytest.approx((flow / 64 + math.log(17)) / math.log(2), abs=2e-3)
+    assert _numbers("the flow is better by # nats an image", printed) == [
+        pytest.approx(gaussian - flow, abs=0.06)
+    ]
+    assert "a newly built model that reads them agrees to the last bit" in printed
+    assert "answered in a process without keras, tf_keras, tensorflow_probability" in printed
+    for what in ("log-densities", "samples"):
+        (difference,) = _numbers(f"largest difference between served and local {what}: #", printed)
+        assert difference < 1e-3
+    output = tmp_path / "output"
+    _check_pictures(output, ["quickstart"])
+    assert (output / "quickstart.weights.h5").is_file()
+    assert (output / "digits" / "1" / "saved_model.pb").is_file()
+
+
+def test_affine_coupling_shows_layer_flow_and_density(tmp_path: pathlib.Path) -> None:
+    printed = _run("affine_coupling", tmp_path)
+    assert "the inverse returns, the log-determinant is the Jacobian's" in printed
+    assert _numbers("gradients reach # of the network's # weight arrays", printed) == [4, 4]
+    _numbers("NLL of points not seen in training: # nats", printed)
+    (integral,) = _numbers("integral of the density over the picture: #", printed)
+    assert 0.8 < integral < 1.01
+    names = [f"affine_coupling_{part}" for part in ("layer", "flow", "density")]
+    _check_pictures(tmp_path / "output", names)
+
+
+def test_every_program_is_a_tutorial_or_a_helper() -> None:
+    assert {path.stem for path in TUTORIALS.glob("*.py")} == HELPERS | set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tutorial_opens_as_a_notebook(name: str) -> None:
+    cells = _cells(name)
+    assert len(cells) >= NUM_CELLS[name]
+    assert cells[0][0] == "# %% [markdown]" and cells[0][1].startswith("# # ")
+    for marker, body in cells:
+        assert marker in ("# %%", "# %% [markdown]")
+        assert body.strip()
+        if marker == "# %%":
+            ast.parse(body)
+        else:
+            assert all(line.startswith("#") for line in body.splitlines() if line.strip())
+
+
+def _support() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tutorial_support", TUTORIALS / "support.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_options_make_the_output_directory(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tutorial", "--output", str(tmp_path / "a" / "b")])
+    options = _support().options("A tutorial.")
+    assert options.output == tmp_path / "a" / "b" and options.output.is_dir()
+    assert options.short is False
+
+
+def test_unknown_options_are_refused_except_in_a_notebook(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["kernel", "-f", "k.json", "--output", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        _support().options("A tutorial.")
+    assert "unknown arguments: -f k.json" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    assert _support().options("A tutorial.").output == tmp_path
+
+
+def test_the_page_shows_every_picture_and_each_is_small() -> None:
+    shown = {TUTORIALS / path for path in re.findall(r"!\[.+?\]\((.+?)\)", PAGE)}
+    assert shown == set((TUTORIALS / "images").iterdir())
+    assert len(shown) >= len(NAMES)
+    for path in shown:
+        assert path.stat().st_size < 150_000
+
+
+def test_the_page_gives_a_command_for_each_tutorial() -> None:
+    commands = re.findall(r"^python (\S+\.py)$", PAGE, re.MULTILINE)
+    assert sorted(commands) == sorted(f"tutorials/{name}.py" for name in NAMES)
+    links = re.findall(r"(?<!!)\[.+?\]\(([^)]+?\.py)\)", PAGE)
+    assert {f"{name}.py" for name in NAMES} <= set(links)
+    assert all((TUTORIALS / link).is_file() for link in links)
