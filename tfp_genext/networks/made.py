@@ -141,6 +141,8 @@ class MADE(keras.layers.Layer):
         Returns:
           x `[N, D]` and the parameters `[N, D, params_size]` at x, differentiable in everything.
         """
+        if not self.built:
+            self.build(tuple(z.shape))
         kernels = [tf.convert_to_tensor(kernel) for kernel in self.kernels]
         offsets = self._offsets(conditional_input)
         problem = triangular.Problem(self._structure, kernels, offsets, self.activation, update)
