@@ -3,8 +3,8 @@
 #
 # The affine coupling is the layer that made normalizing flows practical: a Real NVP is a stack of
 # them and nothing else. "Generative Models: from Noise to Data" (Li, 2022) introduces it by its
-# formulas; here it is in pictures, in the plane, where everything can be seen. First one layer bends
-# a grid, then twelve of them learn two moons. It takes less than a minute.
+# formulas; here it is in pictures, in the plane, where everything can be seen. First one layer
+# bends a grid, then twelve of them learn two moons. It takes less than a minute.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/affine_coupling.py
@@ -31,13 +31,13 @@ keras.utils.set_random_seed(1)
 # %% [markdown]
 # ## One layer
 #
-# Of a point $(z_0, z_1)$ the first coordinate stays. A network looks at it, and at nothing else, and
-# says how the second one is scaled and shifted:
+# Of a point $(z_0, z_1)$ the first coordinate stays. A network looks at it, and at nothing else,
+# and says how the second one is scaled and shifted:
 #
 # $$x_0 = z_0, \qquad x_1 = e^{s(z_0)} z_1 + t(z_0)$$
 #
-# The network may be anything, because it is never inverted: on the way back $x_0$ is still there, so
-# the same $s$ and $t$ are computed again and undone. The Jacobian is triangular, with $1$ and
+# The network may be anything, because it is never inverted: on the way back $x_0$ is still there,
+# so the same $s$ and $t$ are computed again and undone. The Jacobian is triangular, with $1$ and
 # $e^{s(z_0)}$ on its diagonal; the logarithm of its determinant is simply $s(z_0)$.
 #
 # Here the network is a small Keras model with random weights. For the one coordinate that moves it
@@ -58,9 +58,9 @@ network = keras.Sequential(
 coupling = gx.bijectors.AffineCoupling(num_masked=1, shift_and_log_scale_fn=network)
 
 # %% [markdown]
-# What was said can be checked. The first coordinate is untouched; the way back leads to where we came
-# from; the log-determinant is that of the Jacobian which automatic differentiation finds. And the
-# network is alive: the bijector shows its weights, and gradients reach all four arrays of them.
+# What was said can be checked. The first coordinate is untouched; the way back leads to where we
+# came from; the log-determinant is that of the Jacobian which automatic differentiation finds. And
+# the network is alive: the bijector shows its weights, and gradients reach all four arrays of them.
 
 # %%
 z = tf.random.stateless_normal([1000, 2], seed=[0, 1])
@@ -84,12 +84,11 @@ print(f"gradients reach {num_reached} of the network's {len(network.weights)} we
 
 # %% [markdown]
 # Now a grid. Each column slides up or down as a whole and is stretched or squeezed, and no point
-# leaves its column. Colour shows the log-determinant: area grows where it is positive, shrinks where
-# it is negative, and takes the probability in it along.
+# leaves its column. Colour shows the log-determinant: area grows where it is positive, shrinks
+# where it is negative, and takes the probability in it along.
 
 # %%
-SIDE = 2.0
-COLUMNS = np.linspace(-SIDE, SIDE, 81, dtype="float32")
+COLUMNS = np.linspace(-2.0, 2.0, 81, dtype="float32")
 
 
 def show_grid(axes: Axes, corners: np.ndarray, log_det: np.ndarray, title: str) -> QuadMesh:
@@ -135,12 +134,13 @@ support.save(figure, options.output / "affine_coupling_layer.png")
 # %% [markdown]
 # ## Twelve layers that learn
 #
-# One coupling slides and stretches columns. The next keeps the second coordinate and moves the first:
-# it slides rows. A few of them in turn bend noise into nearly any shape. We let twelve learn two
-# moons from 20,000 points, by maximum likelihood; the transformer's `bound` lets no layer stretch
-# more than e-fold, so that the work is shared among them.
+# One coupling slides and stretches columns. The next keeps the second coordinate and moves the
+# first: it slides rows. A few of them in turn bend noise into nearly any shape. We let twelve learn
+# two moons from 20,000 points, by maximum likelihood; the transformer's `bound` lets no layer
+# stretch more than e-fold, so that the work is shared among them.
 
 # %%
+NUM_LAYERS = 4 if options.short else 12
 NUM_POINTS = 2_000 if options.short else 20_000
 EPOCHS = 1 if options.short else 20
 BATCH_SIZE = 250
@@ -154,7 +154,7 @@ def moons(num_points: int, seed: int) -> np.ndarray:
 
 flow = gx.flows.real_nvp(
     [2],
-    num_layers=12,
+    num_layers=NUM_LAYERS,
     hidden_units=[64, 64],
     transformer=gx.transformers.Affine(scale_map=gx.transformers.ExpScale(bound=1.0)),
 )
@@ -170,17 +170,17 @@ print(f"NLL of points not seen in training: {nll:.2f} nats")
 # %% [markdown]
 # ## From data to noise, and back
 #
-# `flow.bijector` is a chain of twelve couplings, that next to the data first. Their inverses, applied
-# one after the other, take data to noise: that is how a density is computed. Forward and in reverse
-# order they take noise to data: that is how a sample is drawn.
+# `flow.bijector` is a chain of twelve couplings, that next to the data first. Their inverses,
+# applied one after the other, take data to noise: that is how a density is computed. Forward and in
+# reverse order they take noise to data: that is how a sample is drawn.
 #
-# A point keeps its colour, so that it can be followed. In the upper row colour runs along the moons;
-# read it from left to right. In the lower row it runs through the noise from bottom to top; read it
-# from right to left. Panels above each other are equally far from the data, and if the flow fits,
-# they show the same cloud.
+# A point keeps its colour, so that it can be followed. In the upper row colour runs along the
+# moons; read it from left to right. In the lower row it runs through the noise from bottom to top;
+# read it from right to left. Panels above each other are equally far from the data, and if the flow
+# fits, they show the same cloud.
 
 # %%
-LAYERS_PER_PANEL = 3
+LAYERS_PER_PANEL = NUM_LAYERS // 4
 
 
 def data_to_noise(points: np.ndarray) -> list[np.ndarray]:
@@ -233,7 +233,8 @@ support.save(figure, options.output / "affine_coupling_flow.png", palette=True)
 # ## The density
 #
 # A sample could be had from many a model. What a flow adds is the density itself, at any point:
-# `log_prob` sums the log-determinants on the way to noise. Being a density, it must have integral 1.
+# `log_prob` sums the log-determinants on the way to noise. Being a density, it must have integral
+# 1.
 
 # %%
 horizontal, vertical = np.linspace(-2.0, 3.0, 601), np.linspace(-1.5, 2.0, 421)

@@ -41,9 +41,9 @@ keras.utils.set_random_seed(0)
 # ## The data
 #
 # scikit-learn brings 1,797 handwritten digits of 8 x 8 pixels, each pixel a whole number from 0 to
-# 16. A density can grow without bound on whole numbers, so we *dequantise*: adding noise $u$, uniform
-# on [0, 1), gives every whole number an interval of its own, and dividing by 17 brings all of them
-# into (0, 1).
+# 16. A density can grow without bound on whole numbers, so we *dequantise*: adding noise $u$,
+# uniform on [0, 1), gives every whole number an interval of its own, and dividing by 17 brings all
+# of them into [0, 1).
 #
 # 297 images are held out for the final figures. Of the other 1,500 the flow learns from 1,350; the
 # last 150 tell it when to stop.
@@ -54,7 +54,7 @@ NUM_LEVELS = 17
 
 
 def dequantize(images: Any, noise: Any) -> Any:
-    """Returns pixels in (0, 1) for whole numbers from 0 to 16 and noise in [0, 1)."""
+    """Returns pixels in [0, 1) for whole numbers from 0 to 16 and noise in [0, 1)."""
     return (images + noise) / NUM_LEVELS
 
 
@@ -66,8 +66,8 @@ stopping = train[1350:]
 print(f"{len(train)} training rows of {NUM_PIXELS} pixels, {len(held_out)} held out")
 
 # %% [markdown]
-# The noise need not be the same twice. Drawn anew each time an image is read, it keeps the flow from
-# learning 1,350 points by heart. On held-out images that alone is worth some six nats.
+# The noise need not be the same twice. Drawn anew each time an image is read, it keeps the flow
+# from learning 1,350 points by heart. On held-out images that alone is worth some six nats.
 
 # %%
 
@@ -83,11 +83,13 @@ def batches(images: np.ndarray, batch_size: int) -> tf.data.Dataset:
 #
 # `gx.flows.real_nvp` returns an ordinary TFP distribution of noise sent through twelve affine
 # couplings. Each keeps half of the pixels and lets a network look at them to shift and scale the
-# other half; a fixed random permutation in between takes care that every pixel gets its turn.
+# other half; the next one does it the other way round. After each pair of couplings a fixed random
+# permutation deals the pixels into new halves.
 #
-# Pixels live in (0, 1) and couplings know no such limits, so a sigmoid goes outermost: seen from the
-# data, that is a logit. Its range is a little wider than (0, 1), so that pixels next to 0 and 1 are
-# not sent to infinity. `gx.bijectors.Compose` chains bijectors, ours and TFP's, outermost first.
+# Pixels live in [0, 1) and couplings know no such limits, so a sigmoid goes outermost: seen from
+# the data, that is a logit. Its range is a little wider than [0, 1), so that pixels next to 0 and 1
+# are not sent to infinity. `gx.bijectors.Compose` chains bijectors, ours and TFP's, outermost
+# first.
 
 
 # %%
@@ -112,10 +114,10 @@ print(f"{sum(np.prod(v.shape) for v in model.trainable_variables):,} trainable p
 # %% [markdown]
 # ## Training
 #
-# `DensityModel` makes a Keras model of any TFP distribution; its loss is the negative log-likelihood
-# (NLL) in nats. Eight hundred parameters for each image call for restraint: strong weight decay, a
-# learning rate that goes down to zero, and the weights of the epoch that was best on the 150 stopping
-# rows.
+# `DensityModel` makes a Keras model of any TFP distribution; its loss is the negative
+# log-likelihood (NLL) in nats. Eight hundred parameters for each image call for restraint: strong
+# weight decay, a learning rate that goes down to zero, and the weights of the epoch that was best
+# on the 150 stopping rows.
 
 # %%
 BATCH_SIZE = 128
@@ -136,15 +138,15 @@ model.fit(
 #
 # The measure is a Gaussian with full covariance, fitted to all 1,500 training rows, judged on the
 # same 297 held-out rows with the same noise. In nats, smaller is better; below zero only means that
-# densities on a scale as small as (0, 1) are large. Bits per dimension are free of that scale: on
-# whole numbers the density is thinner by 17 a pixel, so the NLL is larger by 64 log(17) nats, and one
-# bit is log(2) nats.
+# densities on a scale as small as [0, 1) are large. Bits per dimension are free of that scale: on
+# whole numbers the density is thinner by 17 a pixel, so the NLL is larger by 64 log(17) nats, and
+# one bit is log(2) nats.
 
 # %%
 
 
 def report(name: str, nll: float) -> None:
-    """Prints a held-out NLL in nats of pixels in (0, 1), and in bits a pixel of whole numbers."""
+    """Prints a held-out NLL in nats of pixels in [0, 1), and in bits a pixel of whole numbers."""
     nll_of_whole_numbers = nll + NUM_PIXELS * np.log(NUM_LEVELS)
     bits = gx.numerics.bits_per_dim(nll_of_whole_numbers, [NUM_PIXELS])
     print(f"held-out NLL, {name:<10}{nll:8.2f} nats{bits:8.3f} bits/dim")
@@ -165,8 +167,8 @@ print(f"the flow is better by {gaussian_nll - flow_nll:.1f} nats an image")
 # ## Samples
 #
 # What do those nats look like? Both models' samples are shown as they come, none left out; rounding
-# down undoes the dequantisation. The Gaussian knows how every two pixels go together, and smudges. The
-# flow draws lines, and most of them are digits.
+# down undoes the dequantisation. The Gaussian knows how every two pixels go together, and smudges.
+# The flow draws lines, and most of them are digits.
 
 # %%
 
@@ -192,8 +194,8 @@ support.save(figure, options.output / "quickstart.png")
 # %% [markdown]
 # ## Saving the weights
 #
-# The weights of every network and every bijector are the model's, so Keras saves them. Read back into
-# a newly built model they give the same densities, to the last bit.
+# The weights of every network and every bijector are the model's, so Keras saves them. Read back
+# into a newly built model they give the same densities, to the last bit.
 
 # %%
 weights = options.output / "quickstart.weights.h5"
@@ -239,9 +241,9 @@ for name, difference in differences.items():
 # The answers may differ in the last digits of 32-bit numbers, where two programs round differently;
 # in nothing else.
 #
-# What to try next: `gx.flows.nice` in place of `real_nvp`; more layers or fewer; a flow that draws the
-# digit you ask for, with `conditional_event_shape=[10]` and `model.fit(one_hot_labels, pixels)`. The
-# layer that does the work is taken apart in [affine_coupling.py](affine_coupling.py).
+# What to try next: `gx.flows.nice` in place of `real_nvp`; more layers or fewer; a flow that draws
+# the digit you ask for, with `conditional_event_shape=[10]` and `model.fit(labels, pixels)`, labels
+# one-hot. The layer that does the work is taken apart in [affine_coupling.py](affine_coupling.py).
 
 # %%
 print(f"done in {time.perf_counter() - start:.0f} s")
