@@ -119,7 +119,7 @@ TABLE = [
         "no permutation",
         {"num_layers": 3, "permutation": lambda size, step: [0, 0, 1]},
         ValueError,
-        "`permutation` must return each of 0 to 2 once",
+        "`permutation` must hold each of 0 to 2 once",
     ),
     *recipe_row(
         "context of size zero",
@@ -132,6 +132,49 @@ TABLE = [
         lambda: flow(transformer="affine"),
         TypeError,
         "`transformer` must be a gx.transformers.Transformer",
+    ),
+    *[
+        (
+            f"{recipe.__name__}: {name}",
+            lambda recipe=recipe, options=options: recipe([D], **{**SMALL, **options}),
+            error,
+            pattern,
+        )
+        for recipe in (gx.flows.maf, gx.flows.iaf)
+        for name, options, error, pattern in (
+            ("no layers", {"num_layers": 0}, ValueError, LAYERS),
+            (
+                "negative tolerance",
+                {"tolerance": -1e-3},
+                ValueError,
+                "`tolerance` must be a number",
+            ),
+            ("tolerance NaN", {"tolerance": float("nan")}, ValueError, "`tolerance` must be a num"),
+            (
+                "a transformer by name",
+                {"transformer": "affine"},
+                TypeError,
+                "`transformer` must be",
+            ),
+        )
+    ],
+    (
+        "maf: events of another size",
+        lambda: gx.flows.maf([D], **SMALL).log_prob(good(columns=4)),
+        ValueError,
+        r"`x` must be of shape \[N, 3\]",
+    ),
+    (
+        "maf: noise of another size",
+        lambda: gx.flows.maf([D], **SMALL).bijector.forward(good(columns=4)),
+        ValueError,
+        r"`z` must be of shape \[N, 3\]",
+    ),
+    (
+        "no function for an autoregressive layer",
+        lambda: gx.bijectors.MaskedAutoregressive(),
+        ValueError,
+        "Exactly one of `shift_and_log_scale_fn` and `bijector_fn`",
     ),
     # Masks.
     ("num_masked and fraction", lambda: affine(1, 0.5), ValueError, "Exactly one of `num_masked`"),

@@ -29,8 +29,9 @@ class DensityModel(keras.Model):
     call takes contexts before events, `fit(c, x)`, `evaluate(c, x)`, `predict((c, x))`.
 
     Metrics are `nll`, in nats, the weighted mean over all rows, and on request `bits_per_dim`.
-    Keras averages `loss` over batches: with weights, `val_nll` is the one to monitor. User metrics
-    are called with the events as `y_true` and the log-densities as `y_pred`.
+    Keras averages `loss` over batches: with weights, `val_nll` is the one to monitor, to which
+    `EarlyStopping` wants `mode="min"` said. User metrics are called with the events as `y_true` and
+    the log-densities as `y_pred`.
 
     Args:
       distribution: of empty batch shape and known event shape, with at least one trainable variable

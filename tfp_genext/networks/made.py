@@ -109,10 +109,7 @@ class MADE(keras.layers.Layer):
         return self.add_weight(name=name, shape=shape, initializer=initializer)
 
     def call(self, x: Any, conditional_input: Any = None) -> Any:
-        if x.shape[-1] != self.event_size:
-            raise ValueError(
-                f"`x` must be of shape [N, {self.event_size}]. Received: shape {list(x.shape)}"
-            )
+        self._check_size("x", x)
         h = self._sorted(x)
         offsets = self._offsets(conditional_input)
         for i, (kernel, offset) in enumerate(zip(self.kernels, offsets, strict=True)):
@@ -141,6 +138,7 @@ class MADE(keras.layers.Layer):
         Returns:
           x `[N, D]` and the parameters `[N, D, params_size]` at x, differentiable in everything.
         """
+        self._check_size("z", z)
         if not self.built:
             self.build(tuple(z.shape))
         kernels = [tf.convert_to_tensor(kernel) for kernel in self.kernels]
@@ -148,6 +146,13 @@ class MADE(keras.layers.Layer):
         problem = triangular.Problem(self._structure, kernels, offsets, self.activation, update)
         x, params = problem.solve(self._sorted(z), tolerance)
         return self._unsorted(x), self._unsorted(params)
+
+    def _check_size(self, name: str, value: Any) -> None:
+        if value.shape[-1] != self.event_size:
+            raise ValueError(
+                f"`{name}` must be of shape [N, {self.event_size}]. "
+                f"Received: shape {list(value.shape)}"
+            )
 
     def _offsets(self, conditional_input: Any) -> list[Any]:
         """Returns what is added in each layer: bias `[H]`, or bias and context `[N, H]`."""
