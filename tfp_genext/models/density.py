@@ -16,6 +16,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_genext import checks, flows, numerics, serving, tracking
 from tfp_genext.bijectors import act_norm
 from tfp_genext.models import data as data_lib
+from tfp_genext.models import losses
 
 
 class DensityModel(keras.Model):
@@ -147,9 +148,9 @@ class DensityModel(keras.Model):
         del x, y
         if training:
             self._check_trainable()
-        loss = _weighted_mean(-y_pred, sample_weight)
+        loss = losses.weighted_mean(-y_pred, sample_weight)
         if training:
-            loss = _required_finite(loss)
+            loss = losses.required_finite(loss)
         loss += tf.add_n([tf.zeros_like(loss), *(tf.cast(e, loss.dtype) for e in self.losses)])
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
@@ -201,7 +202,7 @@ class DensityModel(keras.Model):
         callbacks = call.get("callbacks")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             own = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
-            call["callbacks"] = [*(c for c in own if c is not None), _FiniteLoss()]
+            call["callbacks"] = [*(c for c in own if c is not None), losses.FiniteLoss()]
         history = _with_clear_errors(super().fit, call)
         if history.epoch and not history.history:
             raise ValueError(data_lib.EMPTY)
@@ -360,17 +361,6 @@ class DensityModel(keras.Model):
             )
 
 
-class _FiniteLoss(keras.callbacks.Callback):
-    """Ends a training compiled by XLA, which drops assertions, where a loss is not finite."""
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.model.jit_compile and logs and not np.isfinite(logs["loss"]):
-            raise ValueError(
-                "`loss` must be finite, and is checked after the step under `jit_compile=True`: "
-                f"the weights are spoiled. Received: loss={float(logs['loss'])} in batch {batch}"
-            )
-
-
 def _context_shape(
     distribution: tfd.Distribution, given: tuple[int, ...] | None
 ) -> tuple[int, ...] | None:
@@ -378,30 +368,6 @@ def _context_shape(
         return flows.conditional_event_shape(distribution)
     flows.bijector_kwargs(distribution, tf.zeros(given))  # Raises where nobody takes it.
     return checks.shape_tuple("conditional_event_shape", given)
-
-
-@tf.custom_gradient
-def _required_finite(loss: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    # The gradient waits for the assertion, and so does the step; XLA drops both.
-    checked = tf.debugging.assert_all_finite(
-        loss, f"the negative log-likelihood {data_lib.NOT_FINITE_LOSS}"
-    )
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        with tf.control_dependencies([checked]):
-            return tf.identity(upstream)
-
-    return checked, gradient
-
-
-def _weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
-    if weights is None:
-        return tf.reduce_mean(values)
-    weights = tf.cast(weights, values.dtype)
-    tf.debugging.assert_equal(
-        tf.shape(weights), tf.shape(values), "`sample_weight` must be of shape [N]"
-    )
-    return tf.math.divide_no_nan(tf.reduce_sum(weights * values), tf.reduce_sum(weights))
 
 
 def _arguments(method: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""The likelihood as a loss: weighted means, and what must be finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_genext.models.data import NOT_FINITE_LOSS
+
+
+@tf.custom_gradient
+def required_finite(loss: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """Returns a loss after checking it: its gradient waits for the check, and so does a step.
+
+    XLA drops both.
+    """
+    checked = tf.debugging.assert_all_finite(loss, f"the negative log-likelihood {NOT_FINITE_LOSS}")
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        with tf.control_dependencies([checked]):
+            return tf.identity(upstream)
+
+    return checked, gradient
+
+
+def weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
+    """Returns sum(w * v) / sum(w) of values `[N]`, their mean where there are no weights."""
+    if weights is None:
+        return tf.reduce_mean(values)
+    weights = tf.cast(weights, values.dtype)
+    tf.debugging.assert_equal(
+        tf.shape(weights), tf.shape(values), "`sample_weight` must be of shape [N]"
+    )
+    return tf.math.divide_no_nan(tf.reduce_sum(weights * values), tf.reduce_sum(weights))
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Ends a training compiled by XLA, which drops assertions, where a loss is not finite."""
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.model.jit_compile and logs and not np.isfinite(logs["loss"]):
+            raise ValueError(
+                "`loss` must be finite, and is checked after the step under `jit_compile=True`: "
+                f"the weights are spoiled. Received: loss={float(logs['loss'])} in batch {batch}"
+            )
