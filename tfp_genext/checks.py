@@ -82,7 +82,8 @@ def event(name: str, value: Any, event_shape: Sequence[int], dtype: tf.DType) ->
     expected = f"of shape [{sizes}] and dtype {dtype.name}"
     kind = _numeric_dtype(name, value, expected)
     if kind.is_floating != dtype.is_floating:
-        raise TypeError(f"`{name}` must be {expected}. Received: dtype {kind.name}")
+        hint = ": cast it, and give counts noise (x + u) first" if dtype.is_floating else ""
+        raise TypeError(f"`{name}` must be {expected}{hint}. Received: dtype {kind.name}")
     _check_shape(name, value, event_shape, expected)
 
 
@@ -175,7 +176,8 @@ def conditional_input(value: Any, expected: Sequence[int] | None) -> Any:
     if value is None or tuple(value.shape[1:]) != tuple(expected):
         received = None if value is None else list(value.shape)
         raise ValueError(
-            f"`conditional_input` must be of shape [N, {', '.join(map(str, expected))}]. "
+            f"`conditional_input` must be of shape [N, {', '.join(map(str, expected))}]; a flow is "
+            "given it by `gx.flows.condition`, or in `bijector_kwargs`. "
             f"Received: shape {received}"
         )
     return value

@@ -100,7 +100,8 @@ def check_servable(distribution: Any) -> None:
         )
     if distribution.batch_shape != [] or not distribution.event_shape.is_fully_defined():
         raise ValueError(
-            "`distribution` must have batch shape [] and a known event shape. "
+            "`distribution` must have batch shape [], as `tfd.Independent` gives it, and a known "
+            "event shape. "
             f"Received: batch shape {distribution.batch_shape}, "
             f"event shape {distribution.event_shape}"
         )

@@ -80,6 +80,8 @@ def test_refuses_what_cannot_be_bound(flow):
         gx.flows.condition(flow, tf.ones([7, 4]))
     with pytest.raises(TypeError, match="`flow` must be a transformed distribution. Received"):
         gx.flows.condition(tfp.distributions.Normal(0.0, 1.0), tf.ones([3]))
+    with pytest.raises(ValueError, match="`conditional_input` must be None: no network.*Received"):
+        gx.flows.condition(gx.flows.maf([2], num_layers=1, hidden_units=[4]), tf.ones([3]))
 
 
 def test_who_takes_what():

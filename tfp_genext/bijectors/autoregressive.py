@@ -27,8 +27,9 @@ class MaskedAutoregressive(OneEvaluationBijector):
     The inverse, and so the density, costs one evaluation of the network. With `gx.networks.MADE`
     the forward direction costs a few: it solves the triangular system block by block, and stops
     where nothing changes any more, so that the answer is that of D passes. Any other network or
-    callable takes D passes, as in TFP. `tfb.Invert` gives an inverse autoregressive flow [2], with
-    the cheap and the dear direction exchanged.
+    callable must be autoregressive itself, which nobody checks, and takes D passes, as in TFP.
+    `tfb.Invert` gives an inverse autoregressive flow [2], with the cheap and the dear direction
+    exchanged.
 
     Code written for `tfb.MaskedAutoregressiveFlow` works after changing the name: every keyword
     means the same. What is new is that the functions may be Keras 3 layers, called as

@@ -62,7 +62,7 @@ def maf(
       name: name of the distribution.
 
     Returns:
-      A TFP transformed distribution, the identity of the base when new.
+      A TFP transformed distribution; when new, the base itself, up to the permutations.
 
     Raises:
       ValueError: for sizes out of range, or a base of another event shape or dtype.
@@ -141,7 +141,7 @@ def iaf(
       name: name of the distribution.
 
     Returns:
-      A TFP transformed distribution, the identity of the base when new.
+      A TFP transformed distribution; when new, the base itself, up to the permutations.
 
     Raises:
       ValueError: for sizes out of range, or a base of another event shape or dtype.

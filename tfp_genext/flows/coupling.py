@@ -62,7 +62,7 @@ def real_nvp(
       name: name of the distribution.
 
     Returns:
-      A TFP transformed distribution, the identity of the base when new.
+      A TFP transformed distribution; when new, the base itself, up to the permutations.
 
     Raises:
       ValueError: for sizes out of range, or a base of another event shape or dtype.
@@ -144,7 +144,7 @@ def nice(
       name: name of the distribution.
 
     Returns:
-      A TFP transformed distribution, the identity of the base when new.
+      A TFP transformed distribution; when new, the base itself, up to the permutations.
 
     Raises:
       ValueError: for sizes out of range, or a base of another event shape or dtype.

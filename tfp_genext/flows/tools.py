@@ -40,6 +40,7 @@ def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distributio
     ```
     """
     bijector = _bijector_of(flow)
+    bijector_kwargs(flow, conditional_input)  # Raises where nobody takes it.
     dtype = None if isinstance(conditional_input, tf.Variable) else flow.dtype
     if dtype is not None and not tf.is_tensor(conditional_input):
         conditional_input = tf.convert_to_tensor(conditional_input, dtype_hint=dtype)

@@ -113,7 +113,7 @@ class DataCheck:
     def _arrays(self, x: Any, y: Any, sample_weight: Any) -> Data:
         if self.conditional:
             if y is None:
-                raise ValueError(_missing("a call with (conditional_input, x)"))
+                raise ValueError(_missing("two arguments, conditional_input and x"))
             x, y = self._pair(x, y)
         elif y is not None:
             raise ValueError(
@@ -337,5 +337,5 @@ def _weights(sample_weight: Any, rows: int) -> np.ndarray:
 def _missing(expected: str) -> str:
     return (
         f"`conditional_input` must be given: this distribution needs {expected}. "
-        "Received: events alone"
+        "Received: a single argument or part"
     )
