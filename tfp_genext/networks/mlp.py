@@ -96,6 +96,8 @@ class MLP(keras.layers.Layer):
         if not self.unstacked:
             return ops.reshape(h, (-1, *self.params_shape))
         parts = ops.split(h, self.params_shape[-1], axis=-1)
+        if len(self.params_shape) == 2:
+            return tuple(parts)
         return tuple(ops.reshape(part, (-1, *self.params_shape[:-1])) for part in parts)
 
     def _with_context(self, x: Any, conditional_input: Any) -> Any:
