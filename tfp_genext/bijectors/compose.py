@@ -83,8 +83,11 @@ class Compose(_Chain):
         return y
 
     def _for_member(self, member: tfb.Bijector, conditions: dict[str, Any]) -> dict[str, Any]:
-        filed = conditions.get(member.name, {}) if self._files(member.name, conditions) else {}
-        return {**conditioning.route(member, conditions), **filed}
+        filed = conditions.get(member.name)
+        return {
+            **conditioning.route(member, conditions),
+            **(filed if isinstance(filed, dict) else {}),
+        }
 
     def _check_taken(self, conditions: dict[str, Any]) -> None:
         names = {member.name for member in self.bijectors}
@@ -95,10 +98,6 @@ class Compose(_Chain):
                     f"`{name}` must be taken by a member of `{self.name}`, and none takes it. "
                     f"Received: members {[member.name for member in self.bijectors]}"
                 )
-
-    @staticmethod
-    def _files(name: str, conditions: dict[str, Any]) -> bool:
-        return isinstance(conditions.get(name), dict)
 
 
 def _check_members(bijectors: Any) -> None:
