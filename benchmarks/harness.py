@@ -63,7 +63,7 @@ class Ratio:
     @property
     def cells(self) -> list[str]:
         """What a table shows of it."""
-        numbers = [f"{value:.2f}" for value in (self.median, self.min, self.max)]
+        numbers = [_short(value) for value in (self.median, self.min, self.max)]
         return [
             self.measured,
             f"{self.numerator} / {self.denominator}",
@@ -132,7 +132,11 @@ def _ratio(
 def _verdict(median: float, target: float | None) -> str:
     if target is None:
         return ""
-    return f"at most {target:.2f}: {'met' if median <= target else 'missed'}"
+    return f"at most {_short(target)}: {'met' if median <= target else 'missed'}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
 
 
 def table(rows: Iterable[Sequence[str]], header: Sequence[str] = _HEADER) -> str:

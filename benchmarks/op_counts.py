@@ -16,10 +16,12 @@ import collections
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import flow_sides
 import harness
 import real_nvp_sides as sides_lib
 import tensorflow as tf
-from real_nvp_sides import Flow, Sizes
+from flow_sides import Flow
+from real_nvp_sides import Sizes
 from tensorflow.python.eager import context
 
 _SKIPPED = frozenset({"NoOp", "Placeholder", "_Arg", "_Retval"})
@@ -45,10 +47,10 @@ def _arguments() -> argparse.Namespace:
 
 def _functions(sizes: Sizes) -> Iterator[tuple[str, Callable[[Flow], tuple[Any, tf.Tensor]]]]:
     """Yields named functions that give, for a side, what is traced and its argument."""
-    x = sides_lib.batch(sizes, sizes.batch)
+    x = flow_sides.batch(sizes, sizes.batch)
     seed = tf.constant([1, 2])
     n = sizes.rows
-    yield "training step", lambda f: (sides_lib.training_step(f, jit_compile=False), x)
+    yield "training step", lambda f: (flow_sides.training_step(f, jit_compile=False), x)
     yield "log_prob", lambda f: (tf.function(f.log_prob), x)
     yield "sample", lambda f: (tf.function(lambda s: f.sample(n, s)), seed)
     yield (

@@ -6,17 +6,15 @@ by hand exactly, ours up to the soft bound of its log-scale, whose cost is count
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import itertools
-import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
 
+import flow_sides
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from flow_sides import Flow, Network, Seed, Transformed, standard_normal_log_prob
 
 import tfp_genext as gx
 
@@ -25,9 +23,6 @@ tfd = tfp.distributions
 
 # TFP's template says at each call that its layers are deprecated.
 warnings.filterwarnings("ignore", module=r"(tensorflow_probability|tf_keras)\.")
-
-Network = list[tf.Variable]
-Seed = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,56 +53,7 @@ class Sizes:
         return [kept, *self.hidden, 2 * (self.features - kept)]
 
 
-class Flow(abc.ABC):
-    """One side: a Real NVP with its density, its samples and its variables."""
-
-    def __init__(self, sizes: Sizes) -> None:
-        self.sizes = sizes
-
-    @abc.abstractmethod
-    def log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns log-densities `[N]` of rows `[N, D]`."""
-
-    @abc.abstractmethod
-    def sample(self, n: int, seed: Seed) -> tf.Tensor:
-        """Returns samples `[n, D]`."""
-
-    @abc.abstractmethod
-    def sample_and_log_prob(self, n: int, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns samples `[n, D]` and their log-densities `[n]`."""
-
-    @abc.abstractmethod
-    def networks(self) -> list[Network]:
-        """Returns kernel, bias, kernel, bias, ... of each coupling's network."""
-
-    def load(self, weights: Sequence[Sequence[np.ndarray]]) -> None:
-        """Takes over the weights of all networks, all shifts before all log-scales."""
-        for variables, values in zip(self.networks(), weights, strict=True):
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
-
-    @property
-    def variables(self) -> list[tf.Variable]:
-        """All variables, in one list."""
-        return [variable for network in self.networks() for variable in network]
-
-
-class _Transformed(Flow):
-    """A side that is a TFP distribution."""
-
-    distribution: tfd.Distribution
-
-    def log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        return self.distribution.log_prob(x)
-
-    def sample(self, n: int, seed: Seed) -> tf.Tensor:
-        return self.distribution.sample(n, seed=seed)
-
-    def sample_and_log_prob(self, n: int, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.distribution.experimental_sample_and_log_prob(n, seed=seed)
-
-
-class Ours(_Transformed):
+class Ours(Transformed):
     """`gx.flows.real_nvp`."""
 
     def __init__(self, sizes: Sizes) -> None:
@@ -121,7 +67,7 @@ class Ours(_Transformed):
         return [list(coupling.trainable_variables) for coupling in couplings]
 
 
-class TFP(_Transformed):
+class TFP(Transformed):
     """A `tfb.Chain` of `tfb.RealNVP` with the default template."""
 
     def __init__(self, sizes: Sizes) -> None:
@@ -158,7 +104,7 @@ class ByHand(Flow):
         for coupling in self._couplings:
             x, log_det = coupling.inverse(x)
             log_dets.append(log_det)
-        return _standard_normal_log_prob(x) + tf.add_n(log_dets)
+        return standard_normal_log_prob(x) + tf.add_n(log_dets)
 
     def sample(self, n: int, seed: Seed) -> tf.Tensor:
         x = tf.random.stateless_normal([n, self.sizes.features], seed)
@@ -172,7 +118,7 @@ class ByHand(Flow):
         for coupling in reversed(self._couplings):
             x, log_det = coupling.forward(x)
             log_dets.append(log_det)
-        return x, _standard_normal_log_prob(z) - tf.add_n(log_dets)
+        return x, standard_normal_log_prob(z) - tf.add_n(log_dets)
 
     def networks(self) -> list[Network]:
         return [coupling.network for coupling in self._couplings]
@@ -221,91 +167,12 @@ class _Coupling:
         return tf.concat([kept, moved] if self._first else [moved, kept], axis=-1)
 
 
-def _standard_normal_log_prob(z: tf.Tensor) -> tf.Tensor:
-    constant = 0.5 * z.shape[-1] * math.log(2.0 * math.pi)
-    return -0.5 * tf.reduce_sum(z * z, axis=-1) - constant
-
-
-class Adam:
-    """TensorFlow's own kernel of Adam, so that all sides update alike and only the flows differ."""
-
-    def __init__(self, variables: Sequence[tf.Variable], learning_rate: float = 1e-5) -> None:
-        self._learning_rate = learning_rate
-        self._step = tf.Variable(0.0)
-        self._slots = [(v, *(tf.Variable(tf.zeros_like(v)) for _ in range(2))) for v in variables]
-
-    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        """Moves every variable against its gradient."""
-        step = self._step.assign_add(1.0)
-        shared = {
-            "beta1_power": 0.9**step,
-            "beta2_power": 0.999**step,
-            "lr": self._learning_rate,
-            "beta1": 0.9,
-            "beta2": 0.999,
-            "epsilon": 1e-7,
-        }
-        for (var, m, v), grad in zip(self._slots, gradients, strict=True):
-            tf.raw_ops.ResourceApplyAdam(
-                var=var.handle, m=m.handle, v=v.handle, grad=grad, **shared
-            )
-
-
-def training_step(flow: Flow, jit_compile: bool) -> Any:
-    """Returns one step of maximum likelihood as a `tf.function` of a batch."""
-    variables = flow.variables
-    adam = Adam(variables)
-
-    @tf.function(jit_compile=jit_compile)
-    def step(x: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            loss = -tf.reduce_mean(flow.log_prob(x))
-        adam.apply(tape.gradient(loss, variables))
-        return loss
-
-    return step
-
-
 def trained_sides(sizes: Sizes) -> dict[str, Flow]:
-    """Returns all three sides on the same weights.
-
-    Raises:
-      RuntimeError: where a side does not compute what it should.
-    """
-    ours, theirs, by_hand = Ours(sizes), TFP(sizes), ByHand(sizes)
+    """Returns all three sides on the same weights."""
+    rng = np.random.default_rng(0)
     bounded = ByHand(sizes, gx.transformers.Affine().scale_map.bound)
-    weights = _weights(sizes, np.random.default_rng(0))
-    for flow in (ours, theirs, by_hand, bounded):
-        flow.load(weights)
-    _check_agreement(theirs, by_hand)
-    _check_agreement(ours, bounded)
-    return {"ours": ours, "TFP": theirs, "by hand": by_hand}
-
-
-def _weights(sizes: Sizes, rng: np.random.Generator) -> list[list[np.ndarray]]:
-    return [_network_weights(sizes.widths(n), rng) for n in sizes.num_masked]
-
-
-def _network_weights(widths: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
-    values: list[np.ndarray] = []
-    for rows, columns in itertools.pairwise(widths):
-        kernel = rng.normal(0.0, math.sqrt(2.0 / rows), [rows, columns])
-        values += [kernel, rng.normal(0.0, 0.01, [columns])]
-    # A new flow is near the identity, and its exponentials far from overflow.
-    values[-2] *= 0.05
-    return values
-
-
-def _check_agreement(flow: Flow, by_hand: Flow) -> None:
-    x = batch(flow.sizes, 100)
-    difference = tf.reduce_max(tf.abs(flow.log_prob(x) - by_hand.log_prob(x))).numpy()
-    if not difference < 1e-2:
-        raise RuntimeError(
-            f"`{type(flow).__name__}` must give the log-density of the flow by hand. "
-            f"Received: a difference of {difference} nats"
-        )
-
-
-def batch(sizes: Sizes, rows: int) -> tf.Tensor:
-    """Returns data `[rows, D]`."""
-    return tf.random.stateless_normal([rows, sizes.features], [1, 2])
+    return flow_sides.agreeing(
+        {"ours": Ours(sizes), "TFP": TFP(sizes), "by hand": ByHand(sizes)},
+        bounded,
+        [flow_sides.network_weights(sizes.widths(n), rng) for n in sizes.num_masked],
+    )

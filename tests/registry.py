@@ -110,7 +110,7 @@ def callable_affine(dtype: str) -> tfb.Bijector:
 
 def composed(dtype: str) -> tfb.Bijector:
     inner = gx.bijectors.Compose([additive(dtype), act_norm(dtype)])
-    return gx.bijectors.Compose([affine(dtype), tfb.Permute([4, 2, 0, 1, 3]), inner])
+    return gx.bijectors.Compose([affine(dtype), gx.bijectors.Permute([4, 2, 0, 1, 3]), inner])
 
 
 def nested_conditional(dtype: str) -> tfb.Bijector:

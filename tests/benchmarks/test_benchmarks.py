@@ -15,12 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
+SPLITS = {"train": 300, "val": 700, "test": 400}
 PROGRAMS = {
     "real_nvp": ["--quick", "--json", "real_nvp.json"],
+    "maf": ["--quick", "--json", "maf.json"],
+    "miniboone": ["rows.npz", "--seeds", "0", "--epochs", "2", "--hidden", "4"],
     "importing": ["--quick", "--json", "importing.json"],
     "op_counts": ["--quick"],
 }
@@ -159,12 +163,20 @@ def test_rounds_must_be_positive(rounds: str, capsys: pytest.CaptureFixture) -> 
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Any]]:
     """What each program printed and wrote; all run at the same time."""
     directory = tmp_path_factory.mktemp("benchmarks")
+    np.savez(directory / "rows.npz", **_rows())
     processes = {name: _start(name, options, directory) for name, options in PROGRAMS.items()}
     try:
         yield {name: _finished(name, p, directory) for name, p in processes.items()}
     finally:
         for process in processes.values():
             process.kill()
+
+
+def _rows() -> dict[str, np.ndarray]:
+    """Correlated rows in the form of the MINIBOONE file."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=[4, 4])
+    return {k: rng.normal(size=[n, 4]) @ mixing for k, n in SPLITS.items()}
 
 
 def _start(name: str, options: Sequence[str], directory: pathlib.Path) -> subprocess.Popen:
@@ -187,7 +199,7 @@ def _finished(name: str, process: subprocess.Popen, directory: pathlib.Path) -> 
     return printed, report
 
 
-@pytest.mark.parametrize(("name", "count"), [("real_nvp", 26), ("importing", 1)])
+@pytest.mark.parametrize(("name", "count"), [("real_nvp", 26), ("maf", 27), ("importing", 1)])
 def test_program_reports_positive_finite_ratios(
     outputs: Mapping[str, Any], name: str, count: int
 ) -> None:
@@ -212,6 +224,34 @@ def test_real_nvp_measures_what_the_readme_says(outputs: Mapping[str, Any]) -> N
         "building and first log_prob, eager",
         "tracing the training step, plain",
     }
+
+
+def test_maf_measures_what_the_readme_says(outputs: Mapping[str, Any]) -> None:
+    measured = set(outputs["maf"][1]["seconds"])
+    wanted = {
+        "training step, batch 8, plain",
+        "training step, batch 8, XLA",
+        "our fit, 2 steps, Keras Adam, plain",
+        "our fit, 2 steps, Keras Adam, XLA",
+        "log_prob, 16 rows",
+    }
+    for size in ("D = 5, 4 rows", "D = 6, 3 rows"):
+        wanted |= {f"forward, {size}, {kind}" for kind in ("plain", "XLA")}
+        wanted |= {f"first call of forward, {size}, {kind}" for kind in ("plain", "XLA")}
+        wanted |= {f"sample, {size}", f"sample with density, {size}"}
+    assert measured == wanted
+
+
+def test_miniboone_trains_on_its_rows_and_tests_on_others(outputs: Mapping[str, Any]) -> None:
+    printed, _ = outputs["miniboone"]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()]
+    assert [line[0] for line in lines] == ["flow", "---", "Gaussian", "real_nvp", "maf"]
+    gaussian = float(lines[2][2])
+    for name, seed, test, error, stopping, epochs, _ in lines[3:]:
+        assert name in ("real_nvp", "maf") and seed == "0" and epochs == "2"
+        # A new flow is a standard normal, and a Gaussian is the truth here.
+        assert -30.0 < float(test) < gaussian and -30.0 < float(stopping) < gaussian + 0.5
+        assert 0.0 < float(error) < 1.0
 
 
 def test_op_counts_show_one_evaluation_of_each_network(outputs: Mapping[str, Any]) -> None:

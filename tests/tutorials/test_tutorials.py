@@ -23,7 +23,7 @@ PAGE = (TUTORIALS / "README.md").read_text(encoding="utf-8")
 # Files that the tutorials use and that are none themselves.
 HELPERS = {"support", "query_savedmodel"}
 # Name of each tutorial and the fewest cells it should have.
-NUM_CELLS = {"quickstart": 18, "affine_coupling": 12}
+NUM_CELLS = {"quickstart": 18, "affine_coupling": 12, "tfp_pipelines": 14}
 NAMES = sorted(NUM_CELLS)
 
 NUMBER = r"(-?\d+(?:\.\d+)?(?:e[+-]\d+)?)"
@@ -71,12 +71,13 @@ def _run(name: str, directory: pathlib.Path) -> str:
 def test_quickstart_goes_from_data_to_server(tmp_path: pathlib.Path) -> None:
     printed = _run("quickstart", tmp_path)
     gaussian, _ = _numbers("held-out NLL, Gaussian +# nats +# bits/dim", printed)
-    flow, bits = _numbers("held-out NLL, Real NVP +# nats +# bits/dim", printed)
     assert gaussian == pytest.approx(-50.7, abs=1.0)
-    assert bits == pytest.approx((flow / 64 + math.log(17)) / math.log(2), abs=2e-3)
-    assert _numbers("the flow is better by # nats an image", printed) == [
-        pytest.approx(gaussian - flow, abs=0.06)
-    ]
+    for name in ("Real NVP", "MAF"):
+        flow, bits = _numbers(f"held-out NLL, {name} +# nats +# bits/dim", printed)
+        assert bits == pytest.approx((flow / 64 + math.log(17)) / math.log(2), abs=2e-3)
+        assert _numbers(f"{name} is better by # nats an image", printed) == [
+            pytest.approx(gaussian - flow, abs=0.06)
+        ]
     assert "a newly built model that reads them agrees to the last bit" in printed
     assert "answered in a process without keras, tf_keras, tensorflow_probability" in printed
     for what in ("log-densities", "samples"):
@@ -96,6 +97,25 @@ def test_affine_coupling_shows_layer_flow_and_density(tmp_path: pathlib.Path) ->
     (integral,) = _numbers("integral of the density over the picture: #", printed)
     assert 0.8 < integral < 1.01
     names = [f"affine_coupling_{part}" for part in ("layer", "flow", "density")]
+    _check_pictures(tmp_path / "output", names)
+
+
+def test_tfp_pipelines_go_through_vi_mcmc_and_joint_distributions(tmp_path: pathlib.Path) -> None:
+    printed = _run("tfp_pipelines", tmp_path)
+    for name in ("Gaussian", "flow"):
+        (elbo,) = _numbers(f"ELBO of the {name}: # nats", printed)
+        assert -60.0 < elbo < -25.0
+    for name in ("HMC", "NeuTra"):
+        draws, effective = _numbers(f"# draws of {name} are worth # independent ones", printed)
+        assert effective > 0 and draws == 400
+    for name in ("prior", "amortised_posterior"):
+        _numbers(f"NLL of the {name}: # nats", printed)
+    for y in ("-1.5", " 0.0", " 1.5"):
+        (divergence,) = _numbers(
+            f"y = {y}: divergence of amortised from exact posterior: # nats", printed
+        )
+        assert 0.0 < divergence < 5.0
+    names = [f"tfp_pipelines_{part}" for part in ("posterior", "amortised")]
     _check_pictures(tmp_path / "output", names)
 
 

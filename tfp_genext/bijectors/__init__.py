@@ -7,6 +7,7 @@ from tfp_genext.bijectors.compose import Compose
 from tfp_genext.bijectors.conditioning import Conditioned
 from tfp_genext.bijectors.coupling import AdditiveCoupling, AffineCoupling
 from tfp_genext.bijectors.coupling_mask import Coupling
+from tfp_genext.bijectors.permute import Permute
 
 __all__ = [
     "ActNorm",
@@ -17,4 +18,5 @@ __all__ = [
     "Coupling",
     "MaskedAutoregressive",
     "OneEvaluationBijector",
+    "Permute",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -12,6 +13,16 @@ from tfp_genext import checks, tracking
 from tfp_genext.bijectors import conditioner as conditioners
 from tfp_genext.bijectors.base import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
 from tfp_genext.transformers import Affine, Transformer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Forward:
+    """The forward direction of a transformer, as a value: equal for equal transformers."""
+
+    transformer: Transformer
+
+    def __call__(self, params: Sequence[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+        return self.transformer.bijector(params).forward(x)
 
 
 class MaskedAutoregressive(OneEvaluationBijector):
@@ -126,16 +137,13 @@ class MaskedAutoregressive(OneEvaluationBijector):
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         network = self._conditioner
         if isinstance(network, tracking.KerasNetwork) and network.solves:
-            y, params = network.solve(self._update, x, self._tolerance, **conditions)
-            inner = self._transformer.bijector(tf.unstack(params, axis=-1))
+            y, params = network.solve(_Forward(self._transformer), x, self._tolerance, **conditions)
+            inner = self._transformer.bijector(params)
         else:
             inner = self._bijector(self._almost_all_passes(x, conditions), **conditions)
             y = inner.forward(x)
         log_det = log_det_if_any(lambda: inner.forward_log_det_jacobian(x, self._event_ndims))
         return y, log_det
-
-    def _update(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        return self._transformer.bijector(tf.unstack(params, axis=-1)).forward(x)
 
     def _bijector(self, y: tf.Tensor, **conditions: Any) -> tfb.Bijector:
         function = self._conditioner

@@ -180,7 +180,9 @@ def _layers(
     plan: VectorPlan, transformer: Transformer, tolerance: float
 ) -> Callable[[int], tfb.Bijector]:
     def layer(i: int) -> tfb.Bijector:
-        network = plan.built(MADE, plan.size, transformer.params_size, inputs=plan.size, index=i)
+        network = plan.built(
+            MADE, plan.size, transformer.params_size, inputs=plan.size, index=i, unstacked=True
+        )
         return bijectors.MaskedAutoregressive(network, transformer=transformer, tolerance=tolerance)
 
     return layer

@@ -77,7 +77,8 @@ class VectorPlan:
         for i in range(self.num_layers):
             if permutation is not None and i > 0 and i % every == 0:
                 order = permutation(self.size, i)
-                steps.append(tfb.Permute(checks.permutation("permutation", order, self.size)))
+                order = checks.permutation("permutation", order, self.size)
+                steps.append(bijectors.Permute(order))
             if act_norm:
                 steps.append(self._act_norm())
             steps.append(layer(i))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
-from tfp_genext import checks, masks
-from tfp_genext.networks import triangular
+from tfp_genext import checks
+from tfp_genext.networks.solve import Update, solver
+from tfp_genext.networks.triangular import Structure
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -33,9 +32,11 @@ class MADE(keras.layers.Layer):
       event_size: number of dimensions, D.
       params_size: number of parameters for each dimension.
       hidden_units: width of each hidden layer; may be empty, and of any size.
-      activation: Keras activation of the hidden layers. Default: `"relu"`.
+      activation: Keras activation of the hidden layers, elementwise. Default: `"relu"`.
       order: the dimensions in the order in which they are generated. Default: left to right.
       conditional_event_shape: shape of one context event; `None`, the default, for no context.
+      unstacked: whether to return the parameters as `params_size` tensors `[N, D]`, which is what
+        bijectors take. Default: `False`.
       **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -44,7 +45,7 @@ class MADE(keras.layers.Layer):
         `conditional_event_shape` is given.
 
     Returns:
-      Parameters `[N, D, params_size]`.
+      Parameters `[N, D, params_size]`, or a tuple of tensors `[N, D]` if `unstacked`.
 
     Raises:
       ValueError: at construction for sizes below one and an `order` that is no permutation; at the
@@ -75,6 +76,7 @@ class MADE(keras.layers.Layer):
         activation: Any = "relu",
         order: Sequence[int] | None = None,
         conditional_event_shape: Sequence[int] | None = None,
+        unstacked: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -88,16 +90,17 @@ class MADE(keras.layers.Layer):
             if conditional_event_shape is None
             else checks.shape_tuple("conditional_event_shape", conditional_event_shape)
         )
+        self.unstacked = unstacked
         first = 1 if self.conditional_event_shape is None else 0
-        degrees = masks.autoregressive_degrees(self.event_size, self.hidden_units, first=first)
-        self._structure = triangular.Structure(degrees, self.params_size)
+        self._structure = Structure(
+            self.event_size, self.params_size, tuple(self.hidden_units), first
+        )
 
     def build(self, x_shape: tuple) -> None:
         if x_shape[-1] != self.event_size:
             raise ValueError(checks.message("x", f"of shape [N, {self.event_size}]", x_shape))
-        widths = [self.event_size, *self.hidden_units, self.event_size * self.params_size]
         self.kernels, self.biases, self.context_kernels = [], [], []
-        for i, (before, after) in enumerate(itertools.pairwise(widths)):
+        for i, (before, after) in enumerate(self._structure.shapes):
             start = "zeros" if i == len(self.hidden_units) else "glorot_uniform"
             self.kernels.append(self._weight(f"kernel_{i}", (before, after), start))
             self.biases.append(self._weight(f"bias_{i}", (after,), "zeros"))
@@ -110,42 +113,58 @@ class MADE(keras.layers.Layer):
 
     def call(self, x: Any, conditional_input: Any = None) -> Any:
         self._check_size("x", x)
-        h = self._sorted(x)
+        structure = self._structure
+        units = structure.grouped(tf.transpose(self._sorted(x)))
         offsets = self._offsets(conditional_input)
         for i, (kernel, offset) in enumerate(zip(self.kernels, offsets, strict=True)):
-            h = self._structure.matmul(i, h, ops.convert_to_tensor(kernel)) + offset
+            units = structure.sums(i, tf.convert_to_tensor(kernel), offset, units)
             if i < len(self.hidden_units):
-                h = self.activation(h)
-        return self._unsorted(ops.reshape(h, (-1, self.event_size, self.params_size)))
+                units = [self.activation(h) for h in units]
+        params = structure.separate(tf.concat(units, axis=0))
+        params = [self._unsorted(tf.transpose(p)) for p in params]
+        return tuple(params) if self.unstacked else tf.stack(params, axis=-1)
 
     def solve(
         self,
-        update: triangular.Update,
+        update: Update,
         z: Any,
         conditional_input: Any = None,
         *,
         tolerance: float = 0.0,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Finds x with x_k = update(params_k(x_1 ... x_(k-1)), z_k) for every dimension k.
 
         Args:
-          update: elementwise, from parameters `[N, b, params_size]` and noise `[N, b]` to `[N, b]`.
+          update: elementwise, from the parameters, a sequence of `params_size` tensors, and noise,
+            all of one shape. A pure function of these: what is traced for one network serves all of
+            its sizes whose `update` is equal.
           z: noise `[N, D]`.
           conditional_input: context `[N, *conditional_event_shape]`.
           tolerance: relative change below which a block of dimensions counts as solved. Default: 0,
-            which stops where a sweep changes no bit; the answer is then that of D passes.
+            which stops where a sweep changes no bit; the answer is then that of D passes. Up to 64
+            dimensions are solved one by one, without sweeps.
 
         Returns:
-          x `[N, D]` and the parameters `[N, D, params_size]` at x, differentiable in everything.
+          x `[N, D]` and the parameters at x, `params_size` tensors `[N, D]`; differentiable in
+          everything.
         """
         self._check_size("z", z)
         if not self.built:
             self.build(tuple(z.shape))
-        kernels = [tf.convert_to_tensor(kernel) for kernel in self.kernels]
-        offsets = self._offsets(conditional_input)
-        problem = triangular.Problem(self._structure, kernels, offsets, self.activation, update)
-        x, params = problem.solve(self._sorted(z), tolerance)
-        return self._unsorted(x), self._unsorted(params)
+        kernels = tuple(tf.cast(kernel, z.dtype) for kernel in self.kernels)
+        offsets = tuple(tf.cast(offset, z.dtype) for offset in self._offsets(conditional_input))
+        solve = solver(
+            self._structure,
+            self.activation,
+            update,
+            float(tolerance),
+            dtype=z.dtype,
+            context=self.conditional_event_shape is not None,
+        )
+        x, params = solve(kernels, offsets, self._sorted(z))
+        for found in (x, *params):
+            found.set_shape(z.shape)
+        return self._unsorted(x), [self._unsorted(p) for p in params]
 
     def _check_size(self, name: str, value: Any) -> None:
         if value.shape[-1] != self.event_size:
@@ -154,20 +173,23 @@ class MADE(keras.layers.Layer):
                 f"Received: shape {list(value.shape)}"
             )
 
-    def _offsets(self, conditional_input: Any) -> list[Any]:
-        """Returns what is added in each layer: bias `[H]`, or bias and context `[N, H]`."""
-        biases = [ops.convert_to_tensor(bias) for bias in self.biases]
+    def _offsets(self, conditional_input: Any) -> list[tf.Tensor]:
+        """Returns what is added in each layer: bias `[H, 1]`, or bias and context `[H, N]`."""
+        biases = [tf.convert_to_tensor(bias)[:, tf.newaxis] for bias in self.biases]
         context = checks.conditional_input(conditional_input, self.conditional_event_shape)
         if context is None:
             return biases
-        flat = ops.reshape(context, (-1, math.prod(context.shape[1:])))
-        return [b + ops.matmul(flat, v) for b, v in zip(biases, self.context_kernels, strict=True)]
+        flat = tf.reshape(context, [-1, math.prod(context.shape[1:])])
+        return [
+            bias + tf.matmul(tf.cast(kernel, flat.dtype), flat, transpose_a=True, transpose_b=True)
+            for bias, kernel in zip(biases, self.context_kernels, strict=True)
+        ]
 
     def _sorted(self, x: Any) -> Any:
-        return x if self.order is None else ops.take(x, self.order, axis=1)
+        return x if self.order is None else tf.gather(x, self.order, axis=1)
 
     def _unsorted(self, x: Any) -> Any:
-        return x if self.order is None else ops.take(x, np.argsort(self.order), axis=1)
+        return x if self.order is None else tf.gather(x, np.argsort(self.order), axis=1)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -178,4 +200,5 @@ class MADE(keras.layers.Layer):
             "activation": keras.activations.serialize(self.activation),
             "order": self.order,
             "conditional_event_shape": self.conditional_event_shape,
+            "unstacked": self.unstacked,
         }

@@ -1,0 +1,261 @@
+"""Solving a MADE for its own inputs: samples at the price of a few densities.
+
+With units sorted by degree, the masked matrices of a MADE are block lower triangular. Sampling,
+x_k = update(params_k(x_1 ... x_(k-1)), z_k), is then a nonlinear triangular solve, and LAPACK's
+recursion for triangular solves applies: solve the first half of the dimensions, add what they
+contribute to the second half, one matrix product a layer, and solve that. Halving ends at single
+dimensions or, where there are many, at blocks of them, each solved by sweeps over its own small
+network: j sweeps make its first j dimensions exact, so that as many sweeps as dimensions do at
+most; one that changes nothing ends them sooner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_genext.networks.triangular import Structure, masked
+
+Update = Callable[[Sequence[tf.Tensor], tf.Tensor], tf.Tensor]
+
+# More leaves take longer to trace and to compile, larger blocks more sweeps.
+_MOST_SINGLE = 64
+_MOST_BLOCKS = 14
+
+
+@functools.lru_cache(maxsize=256)
+def solver(
+    structure: Structure,
+    activation: Callable,
+    update: Update,
+    tolerance: float,
+    *,
+    dtype: tf.DType,
+    context: bool,
+) -> Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor], tf.Tensor], tuple]:
+    """Returns the compiled solver of all networks of one structure.
+
+    Traced once for all the layers of a flow, and a function of its own in their graph, it starts
+    as many times sooner.
+
+    Args:
+      structure: sizes of the network.
+      activation: of the hidden layers.
+      update: elementwise and pure, from `params_size` parameters and noise of one shape.
+      tolerance: relative change at which a block counts as solved; 0 for none at all.
+      dtype: of all tensors.
+      context: whether what is added differs from row to row.
+
+    Returns:
+      A function of the kernels, one a layer and not masked; of what is added in each layer,
+      `[H, 1]`, or `[H, N]` with a context; and of noise `[N, D]`. It gives x and the `params_size`
+      parameters, each `[N, D]`.
+    """
+
+    def solve(
+        kernels: Sequence[tf.Tensor], offsets: Sequence[tf.Tensor], z: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        problem = _Problem(structure, kernels, activation, update, tolerance)
+        x, params = problem.solve(offsets, tf.transpose(z))
+        return tf.transpose(x), [tf.transpose(p) for p in params]
+
+    return tf.function(
+        solve,
+        input_signature=_signature(structure, dtype, context),
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
+
+
+def _signature(structure: Structure, dtype: tf.DType, context: bool) -> list:
+    # One trace for any number of rows, so that rounding does not depend on earlier calls.
+    shapes = structure.shapes
+    return [
+        tuple(tf.TensorSpec(shape, dtype) for shape in shapes),
+        tuple(tf.TensorSpec([h, None if context else 1], dtype) for _, h in shapes),
+        tf.TensorSpec([None, structure.size], dtype),
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Problem:
+    """A triangular system: a masked network and an elementwise update. See `solver`."""
+
+    structure: Structure
+    kernels: Sequence[tf.Tensor]
+    activation: Callable
+    update: Update
+    tolerance: float
+
+    def solve(
+        self, offsets: Sequence[tf.Tensor], z: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Returns x and the parameters at x, of offsets `[H, N or 1]` and noise `[D, N]`."""
+        rows = tf.shape(z)[1]
+        offsets = [tf.broadcast_to(o, [o.shape[0], rows]) for o in offsets]
+        x, *_, params = self._halves(self._leaves(), self._constants(offsets, z), z)
+        return x, self.structure.separate(params)
+
+    def _leaves(self) -> list[int]:
+        """Returns the edges of the leaves, the blocks of dimensions at which halving ends."""
+        size = self.structure.size
+        number = size if size <= _MOST_SINGLE else min(_MOST_BLOCKS, round(math.sqrt(size)))
+        return np.linspace(0, size, number + 1).round().astype(int).tolist()
+
+    def _constants(self, offsets: Sequence[tf.Tensor], z: tf.Tensor) -> list[tf.Tensor]:
+        """Returns, for all units that see a dimension, the sum of what they get from no other."""
+        still, moving = self.structure.units(-1, 0), self.structure.units(0, self.structure.size)
+        sums = [offset[own] for offset, own in zip(offsets, still[1:], strict=True)]
+        units = [z[:0], *_Block(self, sums, self._products(still, still)).evaluate(z[:0])]
+        sums = [offset[own] for offset, own in zip(offsets, moving[1:], strict=True)]
+        return _added(sums, units, self._products(still, moving))
+
+    def _halves(
+        self, edges: Sequence[int], sums: Sequence[tf.Tensor], z: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """Returns x, hidden units and flat parameters of the dimensions between the edges.
+
+        Args:
+          edges: of the leaves.
+          sums: for each layer, what these units get from all earlier ones.
+          z: noise of these dimensions.
+        """
+        if len(edges) == 2:
+            own = self.structure.units(*edges)
+            block = _Block(self, sums, self._products(own, own))
+            x = block.solve(z)
+            return [x, *block.evaluate(x)]
+        half = len(edges) // 2
+        before = self.structure.units(edges[0], edges[half])
+        after = self.structure.units(edges[half], edges[-1])
+        (z_early, *early), (z_late, *late) = zip(
+            *(_cut(x, own) for x, own in zip([z, *sums], before, strict=True)), strict=True
+        )
+        first = self._halves(edges[: half + 1], early, z_early)
+        late = _added(late, first, self._products(before, after))
+        second = self._halves(edges[half:], late, z_late)
+        return [tf.concat(pair, axis=0) for pair in zip(first, second, strict=True)]
+
+    def _products(self, before: Sequence[slice], after: Sequence[slice]) -> dict[int, tf.Tensor]:
+        """Returns the masked matrices from units to units by layer, without the void ones."""
+        found = {}
+        for layer, (rows, columns) in enumerate(zip(before[:-1], after[1:], strict=True)):
+            mask = self.structure.mask(layer, rows, columns)
+            # A product of width zero crashes inside a loop.
+            if mask.any():
+                corner = [rows.start, columns.start]
+                found[layer] = masked(tf.slice(self.kernels[layer], corner, mask.shape), mask)
+        return found
+
+
+def _added(
+    sums: Sequence[tf.Tensor], units: Sequence[tf.Tensor], products: Mapping[int, tf.Tensor]
+) -> list[tf.Tensor]:
+    """Returns the sums of each layer with what the units of the layer before contribute."""
+    return [_with_product(s, products.get(i), h) for i, (s, h) in enumerate(zip(sums, units))]
+
+
+def _with_product(total: tf.Tensor, product: tf.Tensor | None, h: tf.Tensor) -> tf.Tensor:
+    return total if product is None else total + tf.matmul(product, h, transpose_a=True)
+
+
+def _cut(x: tf.Tensor, first: slice) -> Sequence[tf.Tensor]:
+    size = first.stop - first.start
+    return tf.split(x, [size, x.shape[0] - size], axis=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """The small network of one block of dimensions, given all earlier ones.
+
+    Args:
+      problem: what it is a block of.
+      sums: for each layer, what its units get from all earlier ones.
+      products: masked matrices inside the block, by layer.
+    """
+
+    problem: _Problem
+    sums: Sequence[tf.Tensor]
+    products: Mapping[int, tf.Tensor]
+
+    def evaluate(self, x: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the hidden units of each layer and the flat parameters."""
+        layers, h = [], x
+        for layer, total in enumerate(self.sums):
+            h = _with_product(total, self.products.get(layer), h)
+            if layer + 1 < len(self.sums):
+                h = self.problem.activation(h)
+            layers.append(h)
+        return layers
+
+    def solve(self, z: tf.Tensor) -> tf.Tensor:
+        """Returns x = update(params(x), z), differentiable by the implicit function theorem."""
+        number = len(self.sums)
+        if number - 1 not in self.products:
+            # The parameters do not depend on x: it is a single dimension.
+            return self.problem.update(self.problem.structure.separate(self.sums[-1]), z)
+
+        def sweep(x: tf.Tensor, *tensors: tf.Tensor) -> tf.Tensor:
+            *parts, noise = tensors
+            products = dict(zip(self.products, parts[number:], strict=True))
+            block = dataclasses.replace(self, sums=parts[:number], products=products)
+            *_, params = block.evaluate(x)
+            return self.problem.update(self.problem.structure.separate(params), noise)
+
+        tensors = (*self.sums, *self.products.values(), z)
+        return _fixed_point(sweep, z, tensors, z.shape[0], self.problem.tolerance)
+
+
+def _fixed_point(
+    sweep: Callable, start: tf.Tensor, tensors: Sequence[tf.Tensor], most: int, tolerance: float
+) -> tf.Tensor:
+    """Returns x = sweep(x, *tensors) of a strictly triangular sweep of `most` dimensions."""
+
+    @tf.custom_gradient
+    def solve(*tensors: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        x = _iterate(lambda x: sweep(x, *tensors), start, most, tolerance)
+
+        def gradient(upstream: tf.Tensor) -> Sequence[tf.Tensor]:
+            # (1 - dF/dx)^T u = upstream is triangular too, and solved by the same sweeps.
+            def back(u: tf.Tensor) -> tf.Tensor:
+                with tf.GradientTape() as tape:
+                    tape.watch(x)
+                    y = sweep(x, *tensors)
+                return upstream + tape.gradient(y, x, u, unconnected_gradients="zero")
+
+            u = _iterate(back, upstream, most, tolerance)
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                y = sweep(x, *tensors)
+            return tape.gradient(y, tensors, u, unconnected_gradients="zero")
+
+        return x, gradient
+
+    return solve(*tensors)
+
+
+def _iterate(step: Callable, start: tf.Tensor, most: int, tolerance: float) -> tf.Tensor:
+    """Repeats a step until it changes nothing, or as often as makes it exact."""
+
+    def unfinished(count: tf.Tensor, x: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+        del x
+        return tf.logical_and(moved, count < most)
+
+    def body(count: tf.Tensor, x: tf.Tensor, moved: tf.Tensor) -> tuple:
+        del moved
+        after = step(x)
+        return count + 1, after, _moved(x, after, tolerance)
+
+    return tf.while_loop(unfinished, body, (0, step(start), most > 1))[1]
+
+
+def _moved(before: tf.Tensor, after: tf.Tensor, tolerance: float) -> tf.Tensor:
+    if tolerance == 0.0:
+        return tf.reduce_any(before != after)
+    scale = 1.0 + tf.abs(after)
+    return tf.reduce_any(tf.abs(after - before) > tolerance * scale)
