@@ -10,6 +10,7 @@ from tensorflow_probability import bijectors as tfb
 
 import tfp_genext as gx
 from tfp_genext import masks
+from tfp_genext.networks.solve import solver
 
 MADE = gx.networks.MADE
 
@@ -51,7 +52,7 @@ SIZES = [(1, [4]), (2, []), (5, [3]), (5, []), (7, [16, 16]), (12, [40, 7, 30])]
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
 @pytest.mark.parametrize("size", [1, 2, 5, 9])
-@pytest.mark.parametrize("hidden_units", [[], [64], [40, 64]])
+@pytest.mark.parametrize("hidden_units", [[], [64], [40, 64], [300, 20]])
 def test_the_dependency_jacobian_equals_the_mask(order, size, hidden_units):
     order = order(size)
     network = built(size, hidden_units, order=order)
@@ -105,13 +106,14 @@ def test_a_tolerance_is_the_users_choice():
     assert 0.0 < np.abs(exact - rough).max() < 0.1
 
 
-def test_gives_what_the_network_of_tfp_gives_from_the_same_weights():
+@pytest.mark.parametrize("hidden_units", [[20, 12], [300, 260]], ids=["narrow", "wide"])
+def test_gives_what_the_network_of_tfp_gives_from_the_same_weights(hidden_units):
     theirs = tfb.AutoregressiveNetwork(
-        params=2, event_shape=[7], hidden_units=[20, 12], activation="relu"
+        params=2, event_shape=[7], hidden_units=hidden_units, activation="relu"
     )
     x = np.random.default_rng(0).normal(size=[5, 7]).astype("float32")
     theirs(x)
-    ours = MADE(7, 2, [20, 12], activation="relu")
+    ours = MADE(7, 2, hidden_units, activation="relu")
     ours.build((None, 7))
     weights = theirs.get_weights()
     for kernel, bias, (k, b) in zip(
@@ -127,6 +129,78 @@ def test_gives_what_the_network_of_tfp_gives_from_the_same_weights():
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+def by_full_masks(network, x, context):
+    """What a MADE computes, from whole masks in NumPy."""
+    degrees = masks.autoregressive_degrees(
+        network.event_size, network.hidden_units, first=1 if context is None else 0
+    )
+    limits = [*degrees[1:], np.repeat(degrees[0], network.params_size) - 1]
+    h = x.numpy()
+    for i, (before, limit) in enumerate(zip(degrees, limits, strict=True)):
+        kernel = network.kernels[i].numpy() * (before[:, None] <= limit)
+        h = h @ kernel + network.biases[i].numpy()
+        if context is not None:
+            h += context.numpy() @ network.context_kernels[i].numpy()
+        h = np.tanh(h) if i < len(network.hidden_units) else h
+    return h.reshape(len(x), network.event_size, network.params_size)
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+@pytest.mark.parametrize("context", [None, 3], ids=["alone", "context"])
+@pytest.mark.parametrize(
+    "size, hidden_units", [(1, [300]), (2, [300, 1]), (5, [1, 300]), (7, [260, 300]), (3, [1])]
+)
+def test_leaving_out_void_products_changes_nothing(size, hidden_units, context, rows):
+    options = {} if context is None else {"conditional_event_shape": [context]}
+    network = built(size, hidden_units, scale=0.3, **options)
+    x = normal([rows, size])
+    c = None if context is None else normal([rows, context])
+    expected = by_full_masks(network, x, c)
+    for mode in ({}, {"jit_compile": True}):
+        compiled = tf.function(lambda x: network(x, c), **mode)
+        np.testing.assert_allclose(compiled(x), expected, rtol=1e-9, atol=1e-9)
+    unstacked = built(size, hidden_units, scale=0.3, unstacked=True, **options)
+    np.testing.assert_allclose(np.stack(unstacked(x, c), axis=-1), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_are_those_of_the_whole_masked_matrices():
+    network = built(7, [260, 300], scale=0.3)
+    x = normal([6, 7])
+    degrees = masks.autoregressive_degrees(7, [260, 300])
+    limits = [*degrees[1:], np.repeat(degrees[0], 2) - 1]
+    full = [(d[:, None] <= limit).astype(float) for d, limit in zip(degrees, limits, strict=True)]
+    variables = [v.value for v in network.variables]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.sin(network(x)))
+    found = tape.gradient(loss, variables)
+    with tf.GradientTape() as tape:
+        h = x
+        for i, mask in enumerate(full):
+            h = h @ (network.kernels[i].value * mask) + network.biases[i].value
+            h = tf.tanh(h) if i < 2 else h
+        loss = tf.reduce_sum(tf.sin(h))
+    for ours, expected in zip(found, tape.gradient(loss, variables), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_one_solver_serves_all_networks_of_one_size():
+    networks = [built(6, [16], seed=seed) for seed in (0, 1)]
+    z = normal([4, 6])
+    solver.cache_clear()
+    for network in networks:
+        np.testing.assert_allclose(network.solve(update, z)[0], by_passes(network, z), rtol=1e-9)
+    assert solver.cache_info().misses == 1
+
+
+def test_samples_do_not_depend_on_what_was_drawn_before():
+    network = built(6, [16], dtype="float32")
+    z = tf.cast(normal([9, 6]), tf.float32)
+    before = network.solve(update, z)[0]
+    for rows in (1, 3, 5):
+        network.solve(update, z[:rows])
+    np.testing.assert_array_equal(network.solve(update, tf.identity(z))[0], before)
 
 
 def test_one_layer_is_the_gaussian_autoregressive_model_of_the_same_weights():
