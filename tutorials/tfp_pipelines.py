@@ -118,7 +118,7 @@ NUM_RESULTS = 50 if options.short else 1000
 
 
 def hmc(bijector: tfp.bijectors.Bijector) -> tuple[np.ndarray, float]:
-    """Returns draws `[steps, chains, 10]`, and the effective draws among them in each second.
+    """Returns draws `[steps, chains, 10]`, and how many independent ones they are worth.
 
     Args:
       bijector: from the space in which HMC walks to that of the posterior.
