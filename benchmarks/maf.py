@@ -21,7 +21,7 @@ from harness import Row, Stopwatch
 from maf_sides import Sizes
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext.networks.solve import solver
+from tfp_genext.networks.solve import traced
 
 _FEW = 5
 
@@ -63,7 +63,7 @@ def _sampling(sizes: Sizes, targets: dict, first_calls: dict, of_tfp: float) -> 
 def _first_call(flow: Any, noise: tf.Tensor, name: str, kind: str, target: float | None) -> Row:
     def first(_: None) -> None:
         # What is traced for one flow serves all others of its size.
-        solver.cache_clear()
+        traced.cache_clear()
         _forward(flow, kind)(noise)
 
     return Row(

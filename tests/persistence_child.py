@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+import keras
 import numpy as np
 import registry
 import tensorflow as tf
@@ -33,7 +34,9 @@ def main(directory: str) -> None:
         from_checkpoint = case.build(registry.D, "float32")
         checkpoint = tf.train.Checkpoint(distribution=from_checkpoint)
         checkpoint.restore(f"{directory}/{case.name}-1").assert_consumed()
-        for way, distribution in (("h5", from_weights), ("checkpoint", from_checkpoint)):
+        from_model = keras.saving.load_model(f"{directory}/{case.name}.keras").distribution
+        ways = {"h5": from_weights, "checkpoint": from_checkpoint, "keras": from_model}
+        for way, distribution in ways.items():
             for key, value in answers(case, distribution).items():
                 results[f"{case.name}/{way}/{key}"] = value
     np.savez(f"{directory}/results.npz", **results)

@@ -19,7 +19,7 @@ FLOORS = [
     {"tracking"},
     {"bijectors"},
     {"flows"},
-    {"serving"},
+    {"saving", "serving"},
     {"models"},
 ]
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

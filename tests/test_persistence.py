@@ -29,6 +29,7 @@ def restored(tmp_path_factory):
         expected[case.name] = persistence_child.answers(case, distribution)
         model = gx.models.DensityModel(distribution)
         model.save_weights(directory / f"{case.name}.weights.h5")
+        model.save(directory / f"{case.name}.keras")
         tf.train.Checkpoint(distribution=distribution).save(str(directory / case.name))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
     subprocess.run(
@@ -40,7 +41,7 @@ def restored(tmp_path_factory):
         return expected, dict(found)
 
 
-@pytest.mark.parametrize("way", ["h5", "checkpoint"])
+@pytest.mark.parametrize("way", ["h5", "checkpoint", "keras"])
 @pytest.mark.parametrize("case", registry.DISTRIBUTIONS, ids=lambda case: case.name)
 def test_weights_reload_in_a_new_process_bit_for_bit(restored, case, way):
     expected, found = restored

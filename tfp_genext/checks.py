@@ -5,6 +5,7 @@ Every message names the argument, says what was expected and ends in "Received: 
 
 from __future__ import annotations
 
+import numbers
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -156,12 +157,32 @@ def rows(name: str, value: tf.Tensor) -> None:
 
 def permutation(name: str, order: Any, size: int) -> tuple[int, ...]:
     """Returns an order of the dimensions 0 to size - 1, each once, as a tuple."""
-    indices = tuple(int(i) for i in order)
+    try:
+        indices = tuple(operator.index(i) for i in order)
+    except TypeError as error:
+        expected = f"a sequence of the integers 0 to {size - 1}"
+        raise TypeError(message(name, expected, order)) from error
     if sorted(indices) != list(range(size)):
         raise ValueError(
             f"`{name}` must hold each of 0 to {size - 1} once. Received: {list(indices)}"
         )
     return indices
+
+
+def floating(name: str, value: tf.Tensor) -> None:
+    """Raises `TypeError` where a tensor is not of a floating dtype."""
+    if not value.dtype.is_floating:
+        raise TypeError(f"`{name}` must be of a floating dtype. Received: {value.dtype.name}")
+
+
+def tolerance(name: str, value: Any) -> float:
+    """Returns a number of at least 0 as a float."""
+    number = (
+        -1.0 if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
+    )
+    if not number >= 0.0:
+        raise ValueError(message(name, "a number of at least 0", value))
+    return number
 
 
 def conditional_input(value: Any, expected: Sequence[int] | None) -> Any:
@@ -173,6 +194,7 @@ def conditional_input(value: Any, expected: Sequence[int] | None) -> Any:
                 f"`conditional_event_shape`. Received: shape {list(value.shape)}"
             )
         return None
+    value = None if value is None else tf.convert_to_tensor(value)
     if value is None or tuple(value.shape[1:]) != tuple(expected):
         received = None if value is None else list(value.shape)
         raise ValueError(

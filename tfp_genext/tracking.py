@@ -69,13 +69,13 @@ class KerasNetwork(tf.Module):
         Returns:
           The layer's output, a tensor or a structure of them, in the dtype of `x`.
         """
-        batch, first, others = self._flattened(x, conditions)
+        batch, first, others = self._flattened(x, conditions, self.network.compute_dtype)
         return batch.restored(self.network(first, **others), x.dtype)
 
     @property
     def solves(self) -> bool:
         """Whether the layer inverts what it parameterises itself, faster than by D passes."""
-        return hasattr(self.network, "solve")
+        return bool(getattr(self.network, "solves", False))
 
     def solve(self, update: Callable, z: tf.Tensor, tolerance: float, **conditions: Any) -> Any:
         """Calls the layer's `solve` with one leading dimension and restores the others.
@@ -89,21 +89,22 @@ class KerasNetwork(tf.Module):
         Returns:
           The layer's solution and the parameters at it.
         """
-        batch, first, others = self._flattened(z, conditions)
+        # In full precision even where the layer computes in less: rounding in here would be seen.
+        batch, first, others = self._flattened(z, conditions, self.network.variable_dtype)
         return batch.restored(
             self.network.solve(update, first, **others, tolerance=tolerance), z.dtype
         )
 
-    def _flattened(self, x: tf.Tensor, conditions: dict[str, Any]) -> tuple[_Batch, Any, dict]:
+    def _flattened(
+        self, x: tf.Tensor, conditions: dict[str, Any], dtype: str
+    ) -> tuple[_Batch, Any, dict]:
         inputs = [_Input(x, self.event_ndims)]
         for name, value in conditions.items():
             inputs.append(_Input(tf.convert_to_tensor(value), self._condition_ndims(name)))
         batch = functools.reduce(_Batch.broadcast, [i.batch for i in inputs])
-        first, *others = [self._to_compute_dtype(i.flatten(batch)) for i in inputs]
+        flat = [i.flatten(batch) for i in inputs]
+        first, *others = [tf.cast(f, dtype) if f.dtype.is_floating else f for f in flat]
         return batch, first, dict(zip(conditions, others, strict=True))
-
-    def _to_compute_dtype(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.cast(x, self.network.compute_dtype) if x.dtype.is_floating else x
 
     def _condition_ndims(self, name: str) -> int:
         shape = conditional_event_shape(self)

@@ -427,8 +427,3 @@ def test_xla_does_not_hide_a_loss_that_is_not_finite():
     model.compile(optimizer="adam", jit_compile=True)
     with pytest.raises(ValueError, match="`loss` must be finite.*Received: loss="):
         model.fit(np.full([64, 2], 1e25, "float32"), verbose=0)
-
-
-def test_a_whole_model_says_how_it_can_be_saved(tmp_path):
-    with pytest.raises(NotImplementedError, match="`save_weights` keeps the weights.*Received"):
-        flow_model().save(tmp_path / "flow.keras")

@@ -10,7 +10,7 @@ from tensorflow_probability import bijectors as tfb
 
 import tfp_genext as gx
 from tfp_genext import masks
-from tfp_genext.networks.solve import solver
+from tfp_genext.networks.solve import traced
 
 MADE = gx.networks.MADE
 
@@ -185,13 +185,116 @@ def test_gradients_are_those_of_the_whole_masked_matrices():
         np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-9)
 
 
+class Stateful(gx.transformers.Affine):
+    """A transformer whose equality forgets an option."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def bijector(self, params):
+        return tfb.Chain(
+            [tfb.Scale(tf.constant(self.factor, tf.float64)), super().bijector(params)]
+        )
+
+
+class Unhashable(gx.transformers.Affine):
+    """A transformer that cannot be looked up in a table."""
+
+    __hash__ = None
+
+
+def assert_returns(bijector, z, **conditions):
+    y = bijector.forward(z, **conditions)
+    found = bijector.inverse(tf.identity(y), **conditions)
+    np.testing.assert_allclose(found, z, rtol=1e-8, atol=1e-8)
+
+
+def test_transformers_are_told_apart_by_all_they_hold():
+    network = built(4, [16])
+    transformer = Stateful(2.0)
+    for factor in (2.0, 5.0):
+        assert_returns(
+            gx.bijectors.MaskedAutoregressive(network, transformer=Stateful(factor)), normal([6, 4])
+        )
+        transformer.factor = factor
+        assert_returns(
+            gx.bijectors.MaskedAutoregressive(network, transformer=transformer), normal([6, 4])
+        )
+
+
+def test_anything_callable_serves_as_activation_or_transformer():
+    for activation in (
+        lambda x: 2.0 * tf.tanh(x),
+        keras.layers.LeakyReLU(dtype="float64"),
+        "swish",
+    ):
+        network = built(4, [16], activation=activation)
+        assert_returns(gx.bijectors.MaskedAutoregressive(network), normal([6, 4]))
+    transformer = Unhashable()
+    assert_returns(
+        gx.bijectors.MaskedAutoregressive(network, transformer=transformer), normal([6, 4])
+    )
+
+
+class Halved(MADE):
+    """A network with a `call` of its own, which `solve` knows nothing of."""
+
+    def call(self, x, conditional_input=None):
+        return 0.5 * super().call(x, conditional_input)
+
+
+def test_a_subclass_with_its_own_call_takes_d_passes():
+    network = Halved(4, 2, [16], activation="tanh", dtype="float64")
+    network.build((None, 4))
+    for i, variable in enumerate(network.variables):
+        variable.assign(tf.random.stateless_normal(variable.shape, [i, 0], dtype=tf.float64))
+    assert_returns(gx.bijectors.MaskedAutoregressive(network), normal([6, 4]))
+
+
+@pytest.mark.parametrize("size", [6, 70])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_forward_runs_under_vectorized_map(size, rows):
+    bijector = gx.bijectors.MaskedAutoregressive(built(size, [16], scale=0.3))
+    z = normal([rows, size])
+    found = tf.vectorized_map(bijector.forward, z)
+    np.testing.assert_allclose(found, bijector.forward(tf.identity(z)), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("context", [None, 2], ids=["alone", "context"])
+def test_samples_have_full_precision_under_a_mixed_policy(policy, context):
+    options = {} if context is None else {"conditional_event_shape": [context]}
+    conditions = {} if context is None else {"conditional_input": tf.ones([8, context])}
+    mixed, full = (
+        built(6, [16], dtype=dtype, scale=0.3, **options) for dtype in (policy, "float32")
+    )
+    z = tf.cast(normal([8, 6]), tf.float32)
+    found, expected = (
+        gx.bijectors.MaskedAutoregressive(network).forward(z, **conditions)
+        for network in (mixed, full)
+    )
+    assert found.dtype == tf.float32
+    np.testing.assert_array_equal(found, expected)
+    density = gx.bijectors.MaskedAutoregressive(mixed).inverse(tf.identity(found), **conditions)
+    np.testing.assert_allclose(density, z, atol=0.1)
+
+
+def test_contexts_may_be_integers():
+    network = built(3, [8], conditional_event_shape=[2])
+    x = normal([4, 3])
+    np.testing.assert_array_equal(
+        network(x, tf.ones([4, 2], tf.int32)), network(x, tf.ones([4, 2], tf.float64))
+    )
+
+
 def test_one_solver_serves_all_networks_of_one_size():
     networks = [built(6, [16], seed=seed) for seed in (0, 1)]
     z = normal([4, 6])
-    solver.cache_clear()
+    traced.cache_clear()
     for network in networks:
         np.testing.assert_allclose(network.solve(update, z)[0], by_passes(network, z), rtol=1e-9)
-    assert solver.cache_info().misses == 1
+    assert traced.cache_info().misses == 1
 
 
 def test_samples_do_not_depend_on_what_was_drawn_before():
@@ -249,13 +352,32 @@ def test_config_round_trip_keeps_everything(tmp_path):
         ((5, 0, [8]), {}, "`params_size` must be an integer of at least 1"),
         ((5, 2, [0]), {}, r"`hidden_units\[0\]` must be an integer of at least 1"),
         ((3, 2, [8]), {"order": [0, 0, 1]}, "`order` must hold each of 0 to 2 once"),
+        ((3, 2, [8]), {"order": [0.9, 1.9, 2.9]}, "`order` must be a sequence of the integers"),
+        ((3, 2, [8]), {"order": "right-to-left"}, "`order` must be a sequence of the integers"),
+        ((3, 2, [8]), {"order": 5}, "`order` must be a sequence of the integers"),
     ],
 )
 def test_refuses_bad_sizes(arguments, options, text):
-    with pytest.raises(ValueError, match=text + ".*Received"):
+    with pytest.raises((TypeError, ValueError), match=text + ".*Received"):
         MADE(*arguments, **options)
 
 
 def test_refuses_events_of_another_size():
     with pytest.raises(ValueError, match=r"`x` must be of shape \[N, 5\].*Received"):
         MADE(5, 2, [8])(np.ones([2, 4], "float32"))
+    with pytest.raises(ValueError, match=r"`x` must be of shape \[N, 3\].*Received"):
+        MADE(3, 2, [8])(np.ones([2, 3, 3], "float32"))
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"tolerance": None}, "`tolerance` must be a number of at least 0"),
+        ({"tolerance": -1.0}, "`tolerance` must be a number of at least 0"),
+        ({"transformer": gx.transformers.Affine}, "`transformer` must be a gx.transformers"),
+        ({"transformer": gx.transformers.Additive()}, "as many as `transformer` needs"),
+    ],
+)
+def test_the_bijector_refuses_what_does_not_fit_the_network(options, text):
+    with pytest.raises((TypeError, ValueError), match=text + ".*Received"):
+        gx.bijectors.MaskedAutoregressive(MADE(3, 2, [8]), **options)

@@ -17,7 +17,7 @@ from tfp_genext.transformers import Affine, Transformer
 
 @dataclasses.dataclass(frozen=True)
 class _Forward:
-    """The forward direction of a transformer, as a value: equal for equal transformers."""
+    """The forward direction of a transformer; a value where the transformer is one."""
 
     transformer: Transformer
 
@@ -102,8 +102,7 @@ class MaskedAutoregressive(OneEvaluationBijector):
         tolerance: float = 0.0,
     ) -> None:
         parameters = dict(locals())
-        if not tolerance >= 0.0:
-            raise ValueError(checks.message("tolerance", "a number of at least 0", tolerance))
+        tolerance = checks.tolerance("tolerance", tolerance)
         name = name or "masked_autoregressive_flow"
         with tf.name_scope(name) as name:
             self._gives_bijector = bijector_fn is not None
@@ -111,6 +110,7 @@ class MaskedAutoregressive(OneEvaluationBijector):
                 shift_and_log_scale_fn, bijector_fn, transformer, event_ndims=event_ndims
             )
             self._transformer = transformer or Affine()
+            self._check_transformer()
             self._unroll_loop = unroll_loop
             self._event_ndims = event_ndims
             self._tolerance = tolerance
@@ -120,6 +120,20 @@ class MaskedAutoregressive(OneEvaluationBijector):
                 validate_args=validate_args,
                 parameters=parameters,
                 name=name,
+            )
+
+    def _check_transformer(self) -> None:
+        if not isinstance(self._transformer, Transformer):
+            expected = "a gx.transformers.Transformer"
+            raise TypeError(checks.message("transformer", expected, self._transformer))
+        if not isinstance(self._conditioner, tracking.KerasNetwork):
+            return
+        given = getattr(self._conditioner.network, "params_size", self._transformer.params_size)
+        if given != self._transformer.params_size:
+            raise ValueError(
+                f"The network must return parameters of shape [..., D, "
+                f"{self._transformer.params_size}], as many as `transformer` needs. "
+                f"Received: params_size={given}"
             )
 
     @property

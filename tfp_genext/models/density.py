@@ -13,12 +13,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, flows, numerics, serving, tracking
+from tfp_genext import checks, flows, numerics, saving, serving, tracking
 from tfp_genext.bijectors import act_norm
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses
 
 
+@keras.saving.register_keras_serializable(package="tfp_genext")
 class DensityModel(keras.Model):
     """A Keras model that fits a TFP distribution by maximum likelihood.
 
@@ -33,6 +34,9 @@ class DensityModel(keras.Model):
     Keras averages `loss` over batches: with weights, `val_nll` is the one to monitor, to which
     `EarlyStopping` wants `mode="min"` said. User metrics are called with the events as `y_true` and
     the log-densities as `y_pred`.
+
+    `save` writes the whole model to a `.keras` file, from which `keras.saving.load_model` makes it
+    again once `tfp_genext` is imported. Functions and classes of the user's own have no place there.
 
     Args:
       distribution: of empty batch shape and known event shape, with at least one trainable variable
@@ -85,6 +89,7 @@ class DensityModel(keras.Model):
         )
         self._build_networks()
         self._loose_variables = tracking.loose_variables(distribution)
+        self._given_event_shape = conditional_event_shape
         self._nll = keras.metrics.Mean(name="nll")
         self._bits = keras.metrics.Mean(name="bits_per_dim") if bits_per_dim else None
         self.built = True
@@ -301,11 +306,34 @@ class DensityModel(keras.Model):
         if verbose is not False:
             print(f"SavedModel written to {os.fspath(filepath)}")
 
+    @functools.wraps(keras.Model.save)
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        _written_whole(super().save, filepath, args, kwargs, suffix=".keras")
+
+    @functools.wraps(keras.Model.save_weights)
+    def save_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        _written_whole(super().save_weights, filepath, args, kwargs, suffix=".weights.h5")
+
     def get_config(self) -> dict[str, Any]:
-        raise NotImplementedError(
-            "Whole models in `.keras` files are still to come: `save_weights` keeps the weights, "
-            f"`export` a SavedModel. Received: the config of {self.name} asked for"
-        )
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "distribution": saving.encode(self.distribution, "distribution"),
+            "bits_per_dim": self._bits is not None,
+            "conditional_event_shape": self._given_event_shape,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DensityModel:
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            dtype = keras.saving.deserialize_keras_object(config["dtype"])
+            distribution = saving.decode(config["distribution"], "distribution")
+        return cls(**{**config, "dtype": dtype, "distribution": distribution})
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     def _exact(self, data: data_lib.Data, call: dict[str, Any]) -> data_lib.Data:
         """Keeps Keras from rounding arrays of float64 to its own float type."""
@@ -387,3 +415,20 @@ def _with_clear_errors(method: Callable, call: dict[str, Any]) -> Any:
         return method(**call)
     except tf.errors.InvalidArgumentError as error:
         raise data_lib.clear_error(error) from error
+
+
+def _written_whole(
+    write: Callable, filepath: Any, args: tuple, kwargs: dict[str, Any], *, suffix: str
+) -> None:
+    """Writes a file that appears whole or not at all; other kinds as Keras writes them."""
+    call = {"overwrite": True, **_arguments(write, (filepath, *args), kwargs)}
+    path = os.fspath(filepath)
+    if not path.endswith(suffix):
+        write(**call)
+        return
+    if os.path.exists(path) and not call["overwrite"]:
+        raise FileExistsError(
+            f"`filepath` must not exist yet, unless `overwrite=True`. Received: {filepath=}"
+        )
+    with saving.replacing(path) as written:
+        write(**{**call, "filepath": written})

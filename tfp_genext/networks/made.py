@@ -124,6 +124,11 @@ class MADE(keras.layers.Layer):
         params = [self._unsorted(tf.transpose(p)) for p in params]
         return tuple(params) if self.unstacked else tf.stack(params, axis=-1)
 
+    @property
+    def solves(self) -> bool:
+        """Whether `solve` inverts `call`: not so in a subclass with a `call` of its own."""
+        return type(self).call is MADE.call
+
     def solve(
         self,
         update: Update,
@@ -136,8 +141,8 @@ class MADE(keras.layers.Layer):
 
         Args:
           update: elementwise, from the parameters, a sequence of `params_size` tensors, and noise,
-            all of one shape. A pure function of these: what is traced for one network serves all of
-            its sizes whose `update` is equal.
+            all of one shape, which may be any: no constant along an axis fits. A function that
+            closes over nothing, or a frozen dataclass, is traced once for all networks of a size.
           z: noise `[N, D]`.
           conditional_input: context `[N, *conditional_event_shape]`.
           tolerance: relative change below which a block of dimensions counts as solved. Default: 0,
@@ -151,6 +156,7 @@ class MADE(keras.layers.Layer):
         self._check_size("z", z)
         if not self.built:
             self.build(tuple(z.shape))
+        checks.floating("z", z)
         kernels = tuple(tf.cast(kernel, z.dtype) for kernel in self.kernels)
         offsets = tuple(tf.cast(offset, z.dtype) for offset in self._offsets(conditional_input))
         solve = solver(
@@ -160,6 +166,7 @@ class MADE(keras.layers.Layer):
             float(tolerance),
             dtype=z.dtype,
             context=self.conditional_event_shape is not None,
+            rows=1 if z.shape[0] == 1 else None,
         )
         x, params = solve(kernels, offsets, self._sorted(z))
         for found in (x, *params):
@@ -167,7 +174,7 @@ class MADE(keras.layers.Layer):
         return self._unsorted(x), [self._unsorted(p) for p in params]
 
     def _check_size(self, name: str, value: Any) -> None:
-        if value.shape[-1] != self.event_size:
+        if value.shape.rank != 2 or value.shape[-1] != self.event_size:
             raise ValueError(
                 f"`{name}` must be of shape [N, {self.event_size}]. "
                 f"Received: shape {list(value.shape)}"
@@ -180,8 +187,9 @@ class MADE(keras.layers.Layer):
         if context is None:
             return biases
         flat = tf.reshape(context, [-1, math.prod(context.shape[1:])])
+        flat = tf.cast(flat, biases[0].dtype)
         return [
-            bias + tf.matmul(tf.cast(kernel, flat.dtype), flat, transpose_a=True, transpose_b=True)
+            bias + tf.matmul(kernel, flat, transpose_a=True, transpose_b=True)
             for bias, kernel in zip(biases, self.context_kernels, strict=True)
         ]
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -28,7 +30,6 @@ _MOST_SINGLE = 64
 _MOST_BLOCKS = 14
 
 
-@functools.lru_cache(maxsize=256)
 def solver(
     structure: Structure,
     activation: Callable,
@@ -37,11 +38,13 @@ def solver(
     *,
     dtype: tf.DType,
     context: bool,
+    rows: int | None,
 ) -> Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor], tf.Tensor], tuple]:
-    """Returns the compiled solver of all networks of one structure.
+    """Returns the solver of all networks of one structure.
 
-    Traced once for all the layers of a flow, and a function of its own in their graph, it starts
-    as many times sooner.
+    Where `activation` and `update` are values, it is traced once for all the layers of a flow and a
+    function of its own in their graph, and starts as many times sooner. What is traced must mean
+    the same ever after, which only a value promises.
 
     Args:
       structure: sizes of the network.
@@ -50,6 +53,7 @@ def solver(
       tolerance: relative change at which a block counts as solved; 0 for none at all.
       dtype: of all tensors.
       context: whether what is added differs from row to row.
+      rows: how many, where it is one; `None` for any other number.
 
     Returns:
       A function of the kernels, one a layer and not masked; of what is added in each layer,
@@ -57,28 +61,73 @@ def solver(
       parameters, each `[N, D]`.
     """
 
-    def solve(
-        kernels: Sequence[tf.Tensor], offsets: Sequence[tf.Tensor], z: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        problem = _Problem(structure, kernels, activation, update, tolerance)
-        x, params = problem.solve(offsets, tf.transpose(z))
-        return tf.transpose(x), [tf.transpose(p) for p in params]
+    solve = functools.partial(_solve, structure, activation, update, tolerance)
+    if not (_is_value(activation) and _is_value(update)):
+        return solve
+    return traced(structure, activation, update, tolerance, dtype, context, rows)
 
-    return tf.function(
-        solve,
-        input_signature=_signature(structure, dtype, context),
+
+def _solve(
+    structure: Structure,
+    activation: Callable,
+    update: Update,
+    tolerance: float,
+    kernels: Sequence[tf.Tensor],
+    offsets: Sequence[tf.Tensor],
+    z: tf.Tensor,
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    problem = _Problem(structure, kernels, activation, update, tolerance)
+    x, params = problem.solve(offsets, tf.transpose(z))
+    return tf.transpose(x), [tf.transpose(p) for p in params]
+
+
+@functools.lru_cache(maxsize=256)
+def traced(
+    structure: Structure,
+    activation: Callable,
+    update: Update,
+    tolerance: float,
+    dtype: tf.DType,
+    context: bool,
+    rows: int | None,
+) -> Callable:
+    """Returns the solver as a graph; the same one for equal arguments."""
+    solve = tf.function(
+        functools.partial(_solve, structure, activation, update, tolerance),
+        input_signature=_signature(structure, dtype, context, rows),
         autograph=False,
         experimental_attributes={"_noinline": True},
     )
+    return solve.get_concrete_function()
 
 
-def _signature(structure: Structure, dtype: tf.DType, context: bool) -> list:
-    # One trace for any number of rows, so that rounding does not depend on earlier calls.
+def _is_value(thing: Any) -> bool:
+    """Tells whether something equal to this will always mean the same as this does now.
+
+    That is so for a function that closes over nothing, and for a frozen dataclass that holds
+    nothing but its fields; not for one that a subclass has given further attributes.
+    """
+    if inspect.isfunction(thing):
+        return thing.__closure__ is None and not thing.__defaults__
+    parameters = getattr(type(thing), "__dataclass_params__", None)
+    if parameters is not None:
+        fields = {field.name for field in dataclasses.fields(thing)}
+        held = vars(thing)
+        own = type(thing).__hash__ is not None and parameters.frozen and fields == set(held)
+        return own and all(map(_is_value, held.values()))
+    if isinstance(thing, tuple):
+        return all(map(_is_value, thing))
+    return thing is None or isinstance(thing, (bool, int, float, str))
+
+
+def _signature(structure: Structure, dtype: tf.DType, context: bool, rows: int | None) -> list[Any]:
+    # One trace for any number of rows, so that rounding does not depend on earlier calls; but a
+    # single row is said to be one, without which `tf.vectorized_map` infers shapes wrongly.
     shapes = structure.shapes
     return [
         tuple(tf.TensorSpec(shape, dtype) for shape in shapes),
-        tuple(tf.TensorSpec([h, None if context else 1], dtype) for _, h in shapes),
-        tf.TensorSpec([None, structure.size], dtype),
+        tuple(tf.TensorSpec([h, rows if context else 1], dtype) for _, h in shapes),
+        tf.TensorSpec([rows, structure.size], dtype),
     ]
 
 

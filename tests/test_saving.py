@@ -1,0 +1,394 @@
+"""Whole models in `.keras` files: what comes back, what is refused, and what a file cannot do."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import registry
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import tfp_genext as gx
+from tfp_genext import saving
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+D = registry.D
+
+
+def normal(size=D):
+    return tfd.MultivariateNormalDiag(tf.zeros([size]))
+
+
+def shared_network():
+    network = registry.mlp(2, (3, 2), "float32")
+    steps = [
+        gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=network),
+        gx.bijectors.Permute([4, 3, 2, 1, 0]),
+        gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=network),
+    ]
+    return tfd.TransformedDistribution(normal(), tfb.Chain(steps))
+
+
+def shared_variable():
+    variable = tf.Variable(tf.ones([D]), name="both")
+    return tfd.TransformedDistribution(
+        tfd.Independent(tfd.Normal(variable, 1.0), 1), tfb.Invert(tfb.Shift(variable))
+    )
+
+
+def shared_bijector():
+    scale = tfb.Scale(tf.Variable(2.0))
+    return tfd.TransformedDistribution(normal(), tfb.Chain([scale, tfb.Shift(1.0), scale]))
+
+
+def transformed_variables():
+    scale = tfp.util.TransformedVariable(tf.fill([D], 0.7), tfb.Softplus(), name="scale")
+    rate = tfp.util.DeferredTensor(tf.Variable(tf.zeros([D])), tfb.Exp())
+    return tfd.BatchReshape(
+        tfd.Independent(tfd.Normal(rate, scale), reinterpreted_batch_ndims=1), []
+    )
+
+
+def sample():
+    return tfd.Sample(tfd.StudentT(tf.Variable(3.0), 0.0, tf.Variable(1.0)), [D])
+
+
+def frozen():
+    flow = gx.flows.real_nvp([D], num_layers=2, hidden_units=[4], act_norm=True)
+    gx.tracking.networks(flow)[0].trainable = False
+    return flow
+
+
+def constants():
+    loc = tf.constant([0.1, np.inf, 1e-30, -0.0, np.pi], tf.float32)
+    loc = tf.where(tf.math.is_finite(loc), loc, 7.0)
+    return tfd.Independent(tfd.Normal(loc, tf.Variable(tf.ones([D]))), 1)
+
+
+def float64():
+    return gx.flows.maf([D], num_layers=1, hidden_units=[4], dtype="float64")
+
+
+def bound():
+    flow = gx.flows.maf([D], num_layers=2, hidden_units=[4], conditional_event_shape=[3])
+    return gx.flows.condition(flow, tf.constant([0.1, 0.2, 0.3]))
+
+
+BUILDERS = [
+    shared_network,
+    shared_variable,
+    shared_bijector,
+    transformed_variables,
+    sample,
+    frozen,
+    constants,
+    float64,
+    bound,
+]
+
+
+def trained(distribution, data):
+    model = gx.models.DensityModel(distribution)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3))
+    model.fit(*data, epochs=1, verbose=0)
+    return model
+
+
+def data_for(distribution):
+    rows = registry.points((64, D), distribution.dtype.name).numpy()
+    context = gx.flows.conditional_event_shape(distribution)
+    if context is None:
+        return (rows,)
+    return registry.points((64, *context), distribution.dtype.name, seed=9).numpy(), rows
+
+
+def assert_same(loaded, model, data):
+    inputs = data if len(data) == 2 else data[0]
+    np.testing.assert_array_equal(
+        loaded.predict(inputs, verbose=0), model.predict(inputs, verbose=0)
+    )
+    for seen in ("trainable_variables", "non_trainable_variables"):
+        ours, theirs = getattr(loaded, seen), getattr(model, seen)
+        assert [v.shape for v in ours] == [v.shape for v in theirs]
+    found, expected = loaded.distribution.variables, model.distribution.variables
+    assert [v.shape for v in found] == [v.shape for v in expected]
+    assert [v.trainable for v in found] == [v.trainable for v in expected]
+
+
+def assert_continues(loaded, model, data):
+    losses = [
+        m.fit(*data, epochs=2, verbose=0, shuffle=False).history["nll"] for m in (model, loaded)
+    ]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("case", registry.DISTRIBUTIONS, ids=lambda case: case.name)
+def test_training_continues_as_if_never_interrupted(case, tmp_path):
+    distribution = case.build(D, "float32")
+    registry.perturb(distribution)
+    data = data_for(distribution)
+    model = trained(distribution, data)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same(loaded, model, data)
+    assert_continues(loaded, model, data)
+
+
+@pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
+def test_every_kind_of_part_comes_back(build, tmp_path):
+    distribution = build()
+    registry.perturb(distribution, size=0.1)
+    data = data_for(distribution)
+    model = trained(distribution, data)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same(loaded, model, data)
+    assert_continues(loaded, model, data)
+
+
+def test_what_was_shared_is_shared_again():
+    chain = round_trip(shared_network()).bijector.bijectors
+    assert gx.tracking.networks(chain[0])[0] is gx.tracking.networks(chain[2])[0]
+    distribution = round_trip(shared_variable())
+    assert len(distribution.trainable_variables) == 1
+    first, _, third = round_trip(shared_bijector()).bijector.bijectors
+    assert first is third
+
+
+def round_trip(distribution):
+    written = saving.encode(distribution, "distribution")
+    return saving.decode(json.loads(json.dumps(written)), "distribution")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int64", "bool"])
+def test_constants_keep_dtype_and_every_bit(dtype):
+    values = np.array([[0.1, -0.0, 1e-7], [1.0, 0.0, 3.0]]).astype(
+        tf.as_dtype(dtype).as_numpy_dtype
+    )
+    written = saving.encode([tf.constant(values), values, np.float64(0.1), float("inf")], "x")
+    tensor, array, scalar, infinite = saving.decode(json.loads(json.dumps(written)), "x")
+    assert tf.is_tensor(tensor) and tensor.dtype == dtype and isinstance(array, np.ndarray)
+    assert tensor.numpy().tobytes() == array.tobytes() == values.tobytes()
+    assert scalar == 0.1 and infinite == float("inf")
+
+
+def test_transformed_variables_can_still_be_assigned_to():
+    scale = round_trip(transformed_variables()).distribution.distribution.scale
+    assert isinstance(scale, tfp.util.TransformedVariable)
+    scale.assign(tf.fill([D], 3.0))
+    np.testing.assert_allclose(tf.convert_to_tensor(scale), 3.0, rtol=1e-6)
+
+
+class Custom(tfd.Normal):
+    """A class of the user's own."""
+
+
+class Plain(keras.layers.Layer):
+    """A layer that does not say how it was made."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.dense = keras.layers.Dense(units)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def get_config(self):
+        raise NotImplementedError
+
+
+REFUSED = [
+    (
+        lambda: tfd.TransformedDistribution(
+            normal(), gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=lambda x, n: (x, x))
+        ),
+        r"distribution.bijector.shift_and_log_scale_fn",
+    ),
+    (
+        lambda: tfd.TransformedDistribution(
+            normal(),
+            tfb.Chain([tfb.Exp(), tfb.Inline(forward_fn=tf.identity, forward_min_event_ndims=0)]),
+        ),
+        r"distribution.bijector.bijectors\[1\].forward_fn",
+    ),
+    (lambda: Custom(0.0, tf.Variable(1.0)), "distribution"),
+    (
+        lambda: tfd.Independent(
+            tfd.Normal(0.0, tfp.util.DeferredTensor(tf.Variable([1.0]), tf.exp)), 1
+        ),
+        "distribution.distribution.scale.transform_fn",
+    ),
+    (
+        lambda: tfd.TransformedDistribution(
+            normal(2), gx.bijectors.AdditiveCoupling(1, conditioner=Plain(1))
+        ),
+        "distribution.bijector.conditioner",
+    ),
+]
+
+
+@pytest.mark.parametrize("build, path", REFUSED, ids=[path for _, path in REFUSED])
+def test_what_a_file_cannot_hold_is_named(build, path):
+    with pytest.raises(ValueError, match=f"^`{path}` must be .*Received: ") as raised:
+        saving.encode(build(), "distribution")
+    assert "Received" in str(raised.value)
+
+
+def test_a_refused_model_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "model.keras"
+    data = data_for(sample())
+    trained(sample(), data).save(path)
+    before = path.read_bytes()
+    refused = gx.models.DensityModel(
+        tfd.Independent(tfd.Normal(tf.Variable([0.0]), tfp.util.DeferredTensor([1.0], tf.exp)), 1)
+    )
+    with pytest.raises(ValueError, match="transform_fn"):
+        refused.save(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["model.keras"]
+
+
+def test_a_save_that_fails_midway_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "model.keras"
+    model = trained(sample(), data_for(sample()))
+    model.save(path)
+    before = path.read_bytes()
+
+    def fail(self, store):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(gx.models.DensityModel, "save_own_variables", fail)
+    with pytest.raises(OSError, match="disk full"):
+        model.save(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["model.keras"]
+
+
+def test_an_existing_file_is_kept_on_request(tmp_path):
+    model = trained(sample(), data_for(sample()))
+    for save, name in ((model.save, "m.keras"), (model.save_weights, "m.weights.h5")):
+        save(tmp_path / name)
+        with pytest.raises(FileExistsError, match="`filepath` must not exist.*Received"):
+            save(tmp_path / name, overwrite=False)
+
+
+def tampered(path, change):
+    """Changes the configuration inside a `.keras` file."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    change(config["config"]["distribution"])
+    parts["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+def _instance(written):
+    return next(o for o in written["objects"] if o["kind"] == "instance")
+
+
+CIRCLE = {"kind": "list", "items": [{"kind": "object", "number": 0}]}
+HOSTILE = {
+    "unknown class": (lambda w: _instance(w).update({"class": "tfd.NoSuchThing"}), "public class"),
+    "path to a function": (lambda w: _instance(w).update({"class": "os.system"}), "public class"),
+    "private class": (lambda w: _instance(w).update({"class": "tfd._Missing"}), "public class"),
+    "unknown kind": (lambda w: w["objects"][0].update(kind="pickle"), "of a kind in"),
+    "unknown argument": (lambda w: _instance(w)["arguments"].update(evil=1), "cannot be read"),
+    "lost object": (lambda w: w["root"].update(number=99), "cannot be read"),
+    "circle": (lambda w: w["objects"].__setitem__(0, CIRCLE), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_runs_nothing_and_names_what_is_wrong(name, tmp_path):
+    change, text = HOSTILE[name]
+    path = tmp_path / "model.keras"
+    trained(sample(), data_for(sample())).save(path)
+    tampered(path, change)
+    with pytest.raises(ValueError, match=f"{text}.*Received|Received.*{text}"):
+        keras.saving.load_model(path)
+
+
+def test_a_lambda_layer_is_not_run(tmp_path):
+    network = keras.Sequential(
+        [keras.Input([1]), keras.layers.Lambda(lambda x: x), keras.layers.Dense(1)]
+    )
+    flow = tfd.TransformedDistribution(
+        normal(2), gx.bijectors.AdditiveCoupling(1, conditioner=network)
+    )
+    gx.models.DensityModel(flow).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="[Ll]ambda"):
+        keras.saving.load_model(tmp_path / "model.keras")
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    trained(sample(), data_for(sample())).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises((ValueError, zipfile.BadZipFile)):
+        keras.saving.load_model(path)
+
+
+def test_missing_weights_and_wrong_shapes_are_refused(tmp_path):
+    flow = gx.flows.maf([D], num_layers=1, hidden_units=[4])
+    path = tmp_path / "model.keras"
+    gx.models.DensityModel(flow).save(path)
+
+    def widen(written):
+        layer = next(o for o in written["objects"] if o["kind"] == "layer")
+        layer["config"]["config"]["hidden_units"] = [6]
+
+    tampered(path, widen)
+    with pytest.raises(ValueError):
+        keras.saving.load_model(path)
+    gx.models.DensityModel(flow).save(path)
+    with zipfile.ZipFile(path) as archive:
+        config = archive.read("config.json")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", config)
+    with pytest.raises((ValueError, KeyError, OSError)):
+        keras.saving.load_model(path)
+
+
+def test_model_checkpoint_keeps_the_best_whole_model(tmp_path):
+    flow = gx.flows.real_nvp([D], num_layers=2, hidden_units=[8])
+    model = gx.models.DensityModel(flow)
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    (x,) = data_for(flow)
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.keras", monitor="val_nll", mode="min", save_best_only=True
+    )
+    history = model.fit(x, validation_data=x, epochs=3, verbose=0, callbacks=[checkpoint]).history
+    best = keras.saving.load_model(tmp_path / "best.keras")
+    nll = best.evaluate(x, verbose=0, return_dict=True)["nll"]
+    assert nll == pytest.approx(min(history["val_nll"]), rel=1e-6)
+
+
+def test_backup_and_restore_takes_up_where_training_was_cut(tmp_path):
+    (x,) = data_for(sample())
+
+    class Cut(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def model():
+        keras.utils.set_random_seed(0)
+        flow = gx.flows.real_nvp([D], num_layers=2, hidden_units=[8])
+        made = gx.models.DensityModel(flow)
+        made.compile(optimizer=keras.optimizers.Adam(1e-2))
+        return made
+
+    options = {"epochs": 4, "verbose": 0, "shuffle": False}
+    whole = model().fit(x, **options).history["nll"]
+    with pytest.raises(KeyboardInterrupt):
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        model().fit(x, callbacks=[backup, Cut()], **options)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    rest = model().fit(x, callbacks=[backup], **options).history["nll"]
+    assert rest == whole[2:]
