@@ -36,7 +36,7 @@ class DensityModel(keras.Model):
     the log-densities as `y_pred`.
 
     `save` writes the whole model to a `.keras` file, from which `keras.saving.load_model` makes it
-    again once `tfp_genext` is imported. Functions and classes of the user's own have no place there.
+    again once `tfp_genext` is imported; it holds no functions and no classes of the user's own.
 
     Args:
       distribution: of empty batch shape and known event shape, with at least one trainable variable
