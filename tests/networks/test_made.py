@@ -288,8 +288,9 @@ def test_contexts_may_be_integers():
     )
 
 
-def test_one_solver_serves_all_networks_of_one_size():
-    networks = [built(6, [16], seed=seed) for seed in (0, 1)]
+@pytest.mark.parametrize("activation", ["relu", "tanh", "swish", "gelu", "elu", "leaky_relu"])
+def test_one_solver_serves_all_networks_of_one_size(activation):
+    networks = [built(6, [16], seed=seed, activation=activation) for seed in (0, 1)]
     z = normal([4, 6])
     traced.cache_clear()
     for network in networks:

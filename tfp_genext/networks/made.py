@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_genext import checks
-from tfp_genext.networks.solve import Update, solver
+from tfp_genext.networks.solve import Problem, Update
 from tfp_genext.networks.triangular import Structure
 
 
@@ -159,15 +159,9 @@ class MADE(keras.layers.Layer):
         checks.floating("z", z)
         kernels = tuple(tf.cast(kernel, z.dtype) for kernel in self.kernels)
         offsets = tuple(tf.cast(offset, z.dtype) for offset in self._offsets(conditional_input))
-        solve = solver(
-            self._structure,
-            self.activation,
-            update,
-            float(tolerance),
-            dtype=z.dtype,
-            context=self.conditional_event_shape is not None,
-            rows=1 if z.shape[0] == 1 else None,
-        )
+        problem = Problem(self._structure, self.activation, update, float(tolerance))
+        context, rows = self.conditional_event_shape is not None, 1 if z.shape[0] == 1 else None
+        solve = problem.solver(z.dtype, context=context, rows=rows)
         x, params = solve(kernels, offsets, self._sorted(z))
         for found in (x, *params):
             found.set_shape(z.shape)

@@ -30,94 +30,62 @@ _MOST_SINGLE = 64
 _MOST_BLOCKS = 14
 
 
-def solver(
-    structure: Structure,
-    activation: Callable,
-    update: Update,
-    tolerance: float,
-    *,
-    dtype: tf.DType,
-    context: bool,
-    rows: int | None,
-) -> Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor], tf.Tensor], tuple]:
-    """Returns the solver of all networks of one structure.
-
-    Where `activation` and `update` are values, it is traced once for all the layers of a flow and a
-    function of its own in their graph, and starts as many times sooner. What is traced must mean
-    the same ever after, which only a value promises.
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What it takes to solve all networks of one structure.
 
     Args:
       structure: sizes of the network.
       activation: of the hidden layers.
       update: elementwise and pure, from `params_size` parameters and noise of one shape.
       tolerance: relative change at which a block counts as solved; 0 for none at all.
-      dtype: of all tensors.
-      context: whether what is added differs from row to row.
-      rows: how many, where it is one; `None` for any other number.
-
-    Returns:
-      A function of the kernels, one a layer and not masked; of what is added in each layer,
-      `[H, 1]`, or `[H, N]` with a context; and of noise `[N, D]`. It gives x and the `params_size`
-      parameters, each `[N, D]`.
     """
 
-    solve = functools.partial(_solve, structure, activation, update, tolerance)
-    if not (_is_value(activation) and _is_value(update)):
-        return solve
-    return traced(structure, activation, update, tolerance, dtype, context, rows)
+    structure: Structure
+    activation: Callable
+    update: Update
+    tolerance: float
 
+    def solver(self, dtype: tf.DType, *, context: bool, rows: int | None) -> Callable:
+        """Returns `solve`, as a graph where that may be shared.
 
-def _solve(
-    structure: Structure,
-    activation: Callable,
-    update: Update,
-    tolerance: float,
-    kernels: Sequence[tf.Tensor],
-    offsets: Sequence[tf.Tensor],
-    z: tf.Tensor,
-) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    problem = _Problem(structure, kernels, activation, update, tolerance)
-    x, params = problem.solve(offsets, tf.transpose(z))
-    return tf.transpose(x), [tf.transpose(p) for p in params]
+        Traced once for all the layers of a flow, and a function of its own in their graph, it
+        starts as many times sooner. What is traced must mean the same ever after, which only values
+        promise.
+
+        Args:
+          dtype: of all tensors.
+          context: whether what is added differs from row to row.
+          rows: how many, where it is one; `None` for any other number.
+        """
+        if not (_is_value(self.activation) and _is_value(self.update)):
+            return self.solve
+        return traced(self, dtype, context, rows)
+
+    def solve(
+        self, kernels: Sequence[tf.Tensor], offsets: Sequence[tf.Tensor], z: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Returns x and the `params_size` parameters at x, each `[N, D]`.
+
+        Args:
+          kernels: one a layer, not masked.
+          offsets: what is added in each layer, `[H, 1]`, or `[H, N]` with a context.
+          z: noise `[N, D]`.
+        """
+        x, params = _System(self, kernels).solve(offsets, tf.transpose(z))
+        return tf.transpose(x), [tf.transpose(p) for p in params]
 
 
 @functools.lru_cache(maxsize=256)
-def traced(
-    structure: Structure,
-    activation: Callable,
-    update: Update,
-    tolerance: float,
-    dtype: tf.DType,
-    context: bool,
-    rows: int | None,
-) -> Callable:
-    """Returns the solver as a graph; the same one for equal arguments."""
+def traced(problem: Problem, dtype: tf.DType, context: bool, rows: int | None) -> Callable:
+    """Returns the solver of a problem as a graph; the same one for equal arguments."""
     solve = tf.function(
-        functools.partial(_solve, structure, activation, update, tolerance),
-        input_signature=_signature(structure, dtype, context, rows),
+        problem.solve,
+        input_signature=_signature(problem.structure, dtype, context, rows),
         autograph=False,
         experimental_attributes={"_noinline": True},
     )
     return solve.get_concrete_function()
-
-
-def _is_value(thing: Any) -> bool:
-    """Tells whether something equal to this will always mean the same as this does now.
-
-    That is so for a function that closes over nothing, and for a frozen dataclass that holds
-    nothing but its fields; not for one that a subclass has given further attributes.
-    """
-    if inspect.isfunction(thing):
-        return thing.__closure__ is None and not thing.__defaults__
-    parameters = getattr(type(thing), "__dataclass_params__", None)
-    if parameters is not None:
-        fields = {field.name for field in dataclasses.fields(thing)}
-        held = vars(thing)
-        own = type(thing).__hash__ is not None and parameters.frozen and fields == set(held)
-        return own and all(map(_is_value, held.values()))
-    if isinstance(thing, tuple):
-        return all(map(_is_value, thing))
-    return thing is None or isinstance(thing, (bool, int, float, str))
 
 
 def _signature(structure: Structure, dtype: tf.DType, context: bool, rows: int | None) -> list[Any]:
@@ -131,15 +99,36 @@ def _signature(structure: Structure, dtype: tf.DType, context: bool, rows: int |
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Problem:
-    """A triangular system: a masked network and an elementwise update. See `solver`."""
+def _is_value(thing: Any) -> bool:
+    """Tells whether something equal to this will always mean the same as this does now.
 
-    structure: Structure
+    That is so for a function that closes over nothing, and for a frozen dataclass that holds
+    nothing but its fields; not for one that a subclass has given further attributes.
+    """
+    if inspect.isfunction(thing):
+        defaults = (*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values())
+        return thing.__closure__ is None and all(map(_is_value, defaults))
+    parameters = getattr(type(thing), "__dataclass_params__", None)
+    if parameters is not None:
+        fields = {field.name for field in dataclasses.fields(thing)}
+        held = vars(thing)
+        own = type(thing).__hash__ is not None and parameters.frozen and fields == set(held)
+        return own and all(map(_is_value, held.values()))
+    if isinstance(thing, tuple):
+        return all(map(_is_value, thing))
+    return thing is None or isinstance(thing, (bool, int, float, str))
+
+
+@dataclasses.dataclass(frozen=True)
+class _System:
+    """A triangular system: a problem, and the matrices of a network."""
+
+    problem: Problem
     kernels: Sequence[tf.Tensor]
-    activation: Callable
-    update: Update
-    tolerance: float
+
+    @property
+    def structure(self) -> Structure:
+        return self.problem.structure
 
     def solve(
         self, offsets: Sequence[tf.Tensor], z: tf.Tensor
@@ -160,7 +149,7 @@ class _Problem:
         """Returns, for all units that see a dimension, the sum of what they get from no other."""
         still, moving = self.structure.units(-1, 0), self.structure.units(0, self.structure.size)
         sums = [offset[own] for offset, own in zip(offsets, still[1:], strict=True)]
-        units = [z[:0], *_Block(self, sums, self._products(still, still)).evaluate(z[:0])]
+        units = [z[:0], *_Block(self.problem, sums, self._products(still, still)).evaluate(z[:0])]
         sums = [offset[own] for offset, own in zip(offsets, moving[1:], strict=True)]
         return _added(sums, units, self._products(still, moving))
 
@@ -176,7 +165,7 @@ class _Problem:
         """
         if len(edges) == 2:
             own = self.structure.units(*edges)
-            block = _Block(self, sums, self._products(own, own))
+            block = _Block(self.problem, sums, self._products(own, own))
             x = block.solve(z)
             return [x, *block.evaluate(x)]
         half = len(edges) // 2
@@ -223,12 +212,12 @@ class _Block:
     """The small network of one block of dimensions, given all earlier ones.
 
     Args:
-      problem: what it is a block of.
+      problem: what it solves a part of.
       sums: for each layer, what its units get from all earlier ones.
       products: masked matrices inside the block, by layer.
     """
 
-    problem: _Problem
+    problem: Problem
     sums: Sequence[tf.Tensor]
     products: Mapping[int, tf.Tensor]
 
