@@ -102,16 +102,17 @@ class _Writer:
         self.objects: list[dict[str, Any]] = []
         self._numbers: dict[int, int] = {}
         self._alive: list[Any] = []
+        self._forms = self._all_forms()
 
     def node(self, value: Any, path: str) -> Any:
         if isinstance(value, _PLAIN):
             return value
-        for kinds, write in self._forms().items():
+        for kinds, write in self._forms.items():
             if isinstance(value, kinds):
                 return write(value, path)
         raise ValueError(checks.message(path, _HOLDABLE, value))
 
-    def _forms(self) -> dict[Any, Callable]:
+    def _all_forms(self) -> dict[Any, Callable]:
         return {
             float: lambda value, path: _float_node(value),
             tf.Variable: self._shared(_variable),
@@ -248,16 +249,17 @@ class _Reader:
     def __init__(self, objects: list[dict[str, Any]]) -> None:
         self._objects = objects
         self._made: dict[int, Any] = {}
+        self._forms = self._all_forms()
 
     def value(self, node: Any, path: str) -> Any:
         if isinstance(node, (*_PLAIN, float)):
             return node
-        read = self._forms().get(node["kind"])
+        read = self._forms.get(node["kind"])
         if read is None:
-            raise ValueError(checks.message(path, f"of a kind in {sorted(self._forms())}", node))
+            raise ValueError(checks.message(path, f"of a kind in {sorted(self._forms)}", node))
         return read(node, path)
 
-    def _forms(self) -> dict[str, Callable]:
+    def _all_forms(self) -> dict[str, Callable]:
         return {
             "object": self._object,
             "instance": self._instance,

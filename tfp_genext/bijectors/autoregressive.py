@@ -36,11 +36,10 @@ class MaskedAutoregressive(OneEvaluationBijector):
         log-det   sum_k log|dg/dx_k|,  for the affine g = exp(log_scale) * x + shift: sum(log_scale)
 
     The inverse, and so the density, costs one evaluation of the network. With `gx.networks.MADE`
-    the forward direction costs a few: it solves the triangular system block by block, and stops
-    where nothing changes any more, so that the answer is that of D passes. Any other network or
-    callable must be autoregressive itself, which nobody checks, and takes D passes, as in TFP.
-    `tfb.Invert` gives an inverse autoregressive flow [2], with the cheap and the dear direction
-    exchanged.
+    the forward direction costs a few: it solves the triangular system by halves, and the answer is
+    that of D passes. Any other network or callable must be autoregressive itself, which nobody
+    checks, and takes D passes, as in TFP. `tfb.Invert` gives an inverse autoregressive flow [2],
+    with the cheap and the dear direction exchanged.
 
     Code written for `tfb.MaskedAutoregressiveFlow` works after changing the name: every keyword
     means the same. What is new is that the functions may be Keras 3 layers, called as
@@ -58,7 +57,7 @@ class MaskedAutoregressive(OneEvaluationBijector):
       name: name of the bijector. Default: `"masked_autoregressive_flow"`, as in TFP.
       transformer: what the parameters of a Keras layer mean. Default: `gx.transformers.Affine()`.
       tolerance: relative change below which the forward direction takes a block of dimensions for
-        solved. Default: 0, exact.
+        solved, where there are more than 64. Default: 0, exact.
 
     Raises:
       ValueError: where not exactly one of the two functions is given, or a network returns another

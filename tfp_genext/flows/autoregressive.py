@@ -42,7 +42,7 @@ def maf(
         log p(x)  = log p(z) + sum of the log-determinants of the inverses
 
     The density costs one evaluation of each network; sampling costs a few, as each MADE solves its
-    triangular system by blocks (Papamakarios et al., 2017 [1]).
+    triangular system by halves (Papamakarios et al., 2017 [1]).
 
     Args:
       event_shape: `[D]`.
@@ -122,7 +122,7 @@ def iaf(
         log p(x)  = log p(z) + sum of the log-determinants of the inverses
 
     A sample and its density cost one evaluation of each network; the density of a given x costs a
-    few, as each MADE solves its triangular system by blocks (Kingma et al., 2016 [1]). The usual
+    few, as each MADE solves its triangular system by halves (Kingma et al., 2016 [1]). The usual
     choice for a variational posterior.
 
     Args:

@@ -24,9 +24,9 @@ class MADE(keras.layers.Layer):
 
     The weights W are multiplied by masks at each call, so that no optimizer can break them; the
     context c reaches every layer. Hidden units are sorted by degree, which makes the masked
-    matrices block triangular: `call` leaves out most of the products that the masks would void, and
-    `solve` samples at the price of a few densities. The last layer starts at zero (Germain et al.,
-    2015 [1]).
+    matrices block triangular: `call` leaves out many of the products that the masks would void,
+    where layers are wide, and `solve` samples at the price of a few densities. The last layer
+    starts at zero (Germain et al., 2015 [1]).
 
     Args:
       event_size: number of dimensions, D.
