@@ -9,7 +9,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-import registry
+import saved_cases
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -18,140 +18,15 @@ from tfp_genext import saving
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
-D = registry.D
-
-
-def normal(size=D):
-    return tfd.MultivariateNormalDiag(tf.zeros([size]))
-
-
-def shared_network():
-    network = registry.mlp(2, (3, 2), "float32")
-    steps = [
-        gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=network),
-        gx.bijectors.Permute([4, 3, 2, 1, 0]),
-        gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=network),
-    ]
-    return tfd.TransformedDistribution(normal(), tfb.Chain(steps))
-
-
-def shared_variable():
-    variable = tf.Variable(tf.ones([D]), name="both")
-    return tfd.TransformedDistribution(
-        tfd.Independent(tfd.Normal(variable, 1.0), 1), tfb.Invert(tfb.Shift(variable))
-    )
-
-
-def shared_bijector():
-    scale = tfb.Scale(tf.Variable(2.0))
-    return tfd.TransformedDistribution(normal(), tfb.Chain([scale, tfb.Shift(1.0), scale]))
-
-
-def transformed_variables():
-    scale = tfp.util.TransformedVariable(tf.fill([D], 0.7), tfb.Softplus(), name="scale")
-    rate = tfp.util.DeferredTensor(tf.Variable(tf.zeros([D])), tfb.Exp())
-    return tfd.BatchReshape(
-        tfd.Independent(tfd.Normal(rate, scale), reinterpreted_batch_ndims=1), []
-    )
-
-
-def sample():
-    return tfd.Sample(tfd.StudentT(tf.Variable(3.0), 0.0, tf.Variable(1.0)), [D])
-
-
-def frozen():
-    flow = gx.flows.real_nvp([D], num_layers=2, hidden_units=[4], act_norm=True)
-    gx.tracking.networks(flow)[0].trainable = False
-    return flow
-
-
-def constants():
-    loc = tf.constant([0.1, np.inf, 1e-30, -0.0, np.pi], tf.float32)
-    loc = tf.where(tf.math.is_finite(loc), loc, 7.0)
-    return tfd.Independent(tfd.Normal(loc, tf.Variable(tf.ones([D]))), 1)
-
-
-def float64():
-    return gx.flows.maf([D], num_layers=1, hidden_units=[4], dtype="float64")
-
-
-def bound():
-    flow = gx.flows.maf([D], num_layers=2, hidden_units=[4], conditional_event_shape=[3])
-    return gx.flows.condition(flow, tf.constant([0.1, 0.2, 0.3]))
-
-
-BUILDERS = [
-    shared_network,
-    shared_variable,
-    shared_bijector,
-    transformed_variables,
-    sample,
-    frozen,
-    constants,
-    float64,
-    bound,
-]
-
-
-def trained(distribution, data):
-    model = gx.models.DensityModel(distribution)
-    model.compile(optimizer=keras.optimizers.Adam(1e-3))
-    model.fit(*data, epochs=1, verbose=0)
-    return model
-
-
-def data_for(distribution):
-    rows = registry.points((64, D), distribution.dtype.name).numpy()
-    context = gx.flows.conditional_event_shape(distribution)
-    if context is None:
-        return (rows,)
-    return registry.points((64, *context), distribution.dtype.name, seed=9).numpy(), rows
-
-
-def assert_same(loaded, model, data):
-    inputs = data if len(data) == 2 else data[0]
-    np.testing.assert_array_equal(
-        loaded.predict(inputs, verbose=0), model.predict(inputs, verbose=0)
-    )
-    for seen in ("trainable_variables", "non_trainable_variables"):
-        ours, theirs = getattr(loaded, seen), getattr(model, seen)
-        assert [v.shape for v in ours] == [v.shape for v in theirs]
-    found, expected = loaded.distribution.variables, model.distribution.variables
-    assert [v.shape for v in found] == [v.shape for v in expected]
-    assert [v.trainable for v in found] == [v.trainable for v in expected]
-
-
-def assert_continues(loaded, model, data):
-    losses = [
-        m.fit(*data, epochs=2, verbose=0, shuffle=False).history["nll"] for m in (model, loaded)
-    ]
-    assert losses[0] == losses[1]
-
-
-CASES = {
-    **{case.name: lambda case=case: case.build(D, "float32") for case in registry.DISTRIBUTIONS},
-    **{build.__name__: build for build in BUILDERS},
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_loaded_model_is_the_same_and_trains_on_as_if_never_interrupted(name, tmp_path):
-    distribution = CASES[name]()
-    registry.perturb(distribution, size=0.1)
-    data = data_for(distribution)
-    model = trained(distribution, data)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert_same(loaded, model, data)
-    assert_continues(loaded, model, data)
+D = saved_cases.D
 
 
 def test_what_was_shared_is_shared_again():
-    chain = round_trip(shared_network()).bijector.bijectors
+    chain = round_trip(saved_cases.shared_network()).bijector.bijectors
     assert gx.tracking.networks(chain[0])[0] is gx.tracking.networks(chain[2])[0]
-    distribution = round_trip(shared_variable())
+    distribution = round_trip(saved_cases.shared_variable())
     assert len(distribution.trainable_variables) == 1
-    first, _, third = round_trip(shared_bijector()).bijector.bijectors
+    first, _, third = round_trip(saved_cases.shared_bijector()).bijector.bijectors
     assert first is third
 
 
@@ -173,7 +48,7 @@ def test_constants_keep_dtype_and_every_bit(dtype):
 
 
 def test_transformed_variables_can_still_be_assigned_to():
-    scale = round_trip(transformed_variables()).distribution.distribution.scale
+    scale = round_trip(saved_cases.transformed_variables()).distribution.distribution.scale
     assert isinstance(scale, tfp.util.TransformedVariable)
     scale.assign(tf.fill([D], 3.0))
     np.testing.assert_allclose(tf.convert_to_tensor(scale), 3.0, rtol=1e-6)
@@ -200,13 +75,14 @@ class Plain(keras.layers.Layer):
 REFUSED = [
     (
         lambda: tfd.TransformedDistribution(
-            normal(), gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=lambda x, n: (x, x))
+            saved_cases.normal(),
+            gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=lambda x, n: (x, x)),
         ),
         r"distribution.bijector.shift_and_log_scale_fn",
     ),
     (
         lambda: tfd.TransformedDistribution(
-            normal(),
+            saved_cases.normal(),
             tfb.Chain([tfb.Exp(), tfb.Inline(forward_fn=tf.identity, forward_min_event_ndims=0)]),
         ),
         r"distribution.bijector.bijectors\[1\].forward_fn",
@@ -220,7 +96,7 @@ REFUSED = [
     ),
     (
         lambda: tfd.TransformedDistribution(
-            normal(2), gx.bijectors.AdditiveCoupling(1, conditioner=Plain(1))
+            saved_cases.normal(2), gx.bijectors.AdditiveCoupling(1, conditioner=Plain(1))
         ),
         "distribution.bijector.conditioner",
     ),
@@ -236,8 +112,8 @@ def test_what_a_file_cannot_hold_is_named(build, path):
 
 def test_a_refused_model_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "model.keras"
-    data = data_for(sample())
-    trained(sample(), data).save(path)
+    data = saved_cases.data_for(saved_cases.sample())
+    saved_cases.trained(saved_cases.sample(), data).save(path)
     before = path.read_bytes()
     refused = gx.models.DensityModel(
         tfd.Independent(tfd.Normal(tf.Variable([0.0]), tfp.util.DeferredTensor([1.0], tf.exp)), 1)
@@ -249,7 +125,7 @@ def test_a_refused_model_leaves_the_old_file_whole(tmp_path):
 
 def test_a_save_that_fails_midway_leaves_the_old_file_whole(tmp_path, monkeypatch):
     path = tmp_path / "model.keras"
-    model = trained(sample(), data_for(sample()))
+    model = saved_cases.trained(saved_cases.sample(), saved_cases.data_for(saved_cases.sample()))
     model.save(path)
     before = path.read_bytes()
 
@@ -263,7 +139,7 @@ def test_a_save_that_fails_midway_leaves_the_old_file_whole(tmp_path, monkeypatc
 
 
 def test_an_existing_file_is_kept_on_request(tmp_path):
-    model = trained(sample(), data_for(sample()))
+    model = saved_cases.trained(saved_cases.sample(), saved_cases.data_for(saved_cases.sample()))
     for save, name in ((model.save, "m.keras"), (model.save_weights, "m.weights.h5")):
         save(tmp_path / name)
         with pytest.raises(FileExistsError, match="`filepath` must not exist.*Received"):
@@ -302,7 +178,7 @@ HOSTILE = {
 def test_a_file_runs_nothing_and_names_what_is_wrong(name, tmp_path):
     change, text = HOSTILE[name]
     path = tmp_path / "model.keras"
-    trained(sample(), data_for(sample())).save(path)
+    saved_cases.trained(saved_cases.sample(), saved_cases.data_for(saved_cases.sample())).save(path)
     tampered(path, change)
     with pytest.raises(ValueError, match=f"{text}.*Received|Received.*{text}"):
         keras.saving.load_model(path)
@@ -313,7 +189,7 @@ def test_a_lambda_layer_is_not_run(tmp_path):
         [keras.Input([1]), keras.layers.Lambda(lambda x: x), keras.layers.Dense(1)]
     )
     flow = tfd.TransformedDistribution(
-        normal(2), gx.bijectors.AdditiveCoupling(1, conditioner=network)
+        saved_cases.normal(2), gx.bijectors.AdditiveCoupling(1, conditioner=network)
     )
     gx.models.DensityModel(flow).save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match="[Ll]ambda"):
@@ -322,7 +198,7 @@ def test_a_lambda_layer_is_not_run(tmp_path):
 
 def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "model.keras"
-    trained(sample(), data_for(sample())).save(path)
+    saved_cases.trained(saved_cases.sample(), saved_cases.data_for(saved_cases.sample())).save(path)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises((ValueError, zipfile.BadZipFile)):
         keras.saving.load_model(path)
@@ -353,7 +229,7 @@ def test_model_checkpoint_keeps_the_best_whole_model(tmp_path):
     flow = gx.flows.real_nvp([D], num_layers=2, hidden_units=[8])
     model = gx.models.DensityModel(flow)
     model.compile(optimizer=keras.optimizers.Adam(1e-2))
-    (x,) = data_for(flow)
+    (x,) = saved_cases.data_for(flow)
     checkpoint = keras.callbacks.ModelCheckpoint(
         tmp_path / "best.keras", monitor="val_nll", mode="min", save_best_only=True
     )
@@ -364,7 +240,7 @@ def test_model_checkpoint_keeps_the_best_whole_model(tmp_path):
 
 
 def test_backup_and_restore_takes_up_where_training_was_cut(tmp_path):
-    (x,) = data_for(sample())
+    (x,) = saved_cases.data_for(saved_cases.sample())
 
     class Cut(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

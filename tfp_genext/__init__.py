@@ -11,20 +11,21 @@ model = gx.models.DensityModel(flow)
 """
 
 # ruff: noqa: E402
-from tfp_genext._backend import require_tensorflow_backend
+from tfp_genext._backend import quiet_tfp, require_tensorflow_backend
 
 require_tensorflow_backend()
 
-from tfp_genext import (
-    bijectors,
-    flows,
-    masks,
-    models,
-    networks,
-    numerics,
-    serving,
-    transformers,
-)
+with quiet_tfp():
+    from tfp_genext import (
+        bijectors,
+        flows,
+        masks,
+        models,
+        networks,
+        numerics,
+        serving,
+        transformers,
+    )
 from tfp_genext._version import __version__
 
 __all__ = [

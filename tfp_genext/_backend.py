@@ -1,6 +1,10 @@
-"""The one requirement that must hold before anything else is imported."""
+"""What must hold before anything else is imported, and what imports of TFP need."""
 
 from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
 
 _SENTENCE = (
     "tfp_genext needs Keras 3 on the TensorFlow backend: set KERAS_BACKEND=tensorflow before "
@@ -19,3 +23,15 @@ def require_tensorflow_backend() -> None:
         raise ImportError(_SENTENCE.format(f"keras version {version}"))
     if keras.config.backend() != "tensorflow":
         raise ImportError(_SENTENCE.format(f"the backend {keras.config.backend()!r}"))
+
+
+@contextlib.contextmanager
+def quiet_tfp() -> Iterator[None]:
+    """Silences one warning that every first look at a part of TFP 0.25 raises.
+
+    It compares versions by a deprecated class of setuptools. With warnings as errors, it could not
+    be imported.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "distutils Version classes", DeprecationWarning)
+        yield

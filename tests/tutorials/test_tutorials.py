@@ -26,6 +26,10 @@ HELPERS = {"support", "query_savedmodel"}
 NUM_CELLS = {"quickstart": 18, "affine_coupling": 12, "tfp_pipelines": 14}
 NAMES = sorted(NUM_CELLS)
 
+# Warnings that importing TFP and saving any Keras model raise; all others are errors.
+HOSTS_WARNINGS = ("distutils Version classes", "__array__ implementation doesn't accept a copy")
+STRICT = ["-W", "error", *(f"-Wignore:{text}:DeprecationWarning" for text in HOSTS_WARNINGS)]
+
 NUMBER = r"(-?\d+(?:\.\d+)?(?:e[+-]\d+)?)"
 
 
@@ -56,7 +60,14 @@ def _run(name: str, directory: pathlib.Path) -> str:
     """Returns what a tutorial prints in its short mode, run from another directory."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
-        [sys.executable, TUTORIALS / f"{name}.py", "--short", "--output", directory / "output"],
+        [
+            sys.executable,
+            *STRICT,
+            TUTORIALS / f"{name}.py",
+            "--short",
+            "--output",
+            directory / "output",
+        ],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,

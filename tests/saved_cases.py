@@ -1,0 +1,149 @@
+"""Distributions that whole models are saved with: the registry, and ways of sharing and nesting."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import registry
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import tfp_genext as gx
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+D = registry.D
+
+
+def normal(size=D):
+    return tfd.MultivariateNormalDiag(tf.zeros([size]))
+
+
+def shared_network():
+    network = registry.mlp(2, (3, 2), "float32")
+    steps = [
+        gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=network),
+        gx.bijectors.Permute([4, 3, 2, 1, 0]),
+        gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=network),
+    ]
+    return tfd.TransformedDistribution(normal(), tfb.Chain(steps))
+
+
+def shared_variable():
+    variable = tf.Variable(tf.ones([D]), name="both")
+    return tfd.TransformedDistribution(
+        tfd.Independent(tfd.Normal(variable, 1.0), 1), tfb.Invert(tfb.Shift(variable))
+    )
+
+
+def shared_bijector():
+    scale = tfb.Scale(tf.Variable(2.0))
+    return tfd.TransformedDistribution(normal(), tfb.Chain([scale, tfb.Shift(1.0), scale]))
+
+
+def transformed_variables():
+    scale = tfp.util.TransformedVariable(tf.fill([D], 0.7), tfb.Softplus(), name="scale")
+    rate = tfp.util.DeferredTensor(tf.Variable(tf.zeros([D])), tfb.Exp())
+    return tfd.BatchReshape(
+        tfd.Independent(tfd.Normal(rate, scale), reinterpreted_batch_ndims=1), []
+    )
+
+
+def sample():
+    return tfd.Sample(tfd.StudentT(tf.Variable(3.0), 0.0, tf.Variable(1.0)), [D])
+
+
+def frozen():
+    flow = gx.flows.real_nvp([D], num_layers=2, hidden_units=[4], act_norm=True)
+    gx.tracking.networks(flow)[0].trainable = False
+    return flow
+
+
+def constants():
+    loc = tf.constant([0.1, np.inf, 1e-30, -0.0, np.pi], tf.float32)
+    loc = tf.where(tf.math.is_finite(loc), loc, 7.0)
+    return tfd.Independent(tfd.Normal(loc, tf.Variable(tf.ones([D]))), 1)
+
+
+def float64():
+    return gx.flows.maf([D], num_layers=1, hidden_units=[4], dtype="float64")
+
+
+def bound():
+    flow = gx.flows.maf([D], num_layers=2, hidden_units=[4], conditional_event_shape=[3])
+    return gx.flows.condition(flow, tf.constant([0.1, 0.2, 0.3]))
+
+
+def nested():
+    """Chains in inversions in chains, on TFP's own trainable bijectors."""
+    inner = tfb.Chain([tfb.Softplus(), tfb.Shift(tf.Variable(tf.zeros([D])))])
+    scale = tfb.ScaleMatvecTriL(tf.Variable(tf.eye(D)))
+    chain = tfb.Chain([tfb.Invert(tfb.Chain([tfb.Invert(inner)])), scale])
+    return tfd.TransformedDistribution(normal(), tfb.Chain([tfb.Invert(tfb.Exp()), chain]))
+
+
+def mixture_of_mixed():
+    return tfd.Mixture(
+        tfd.Categorical(logits=tf.Variable([0.3, -0.3])),
+        [gx.flows.real_nvp([D], num_layers=2, hidden_units=[4]), transformed_variables()],
+    )
+
+
+BUILDERS = [
+    shared_network,
+    shared_variable,
+    shared_bijector,
+    transformed_variables,
+    sample,
+    frozen,
+    constants,
+    float64,
+    bound,
+    nested,
+    mixture_of_mixed,
+]
+
+
+def trained(distribution, data):
+    model = gx.models.DensityModel(distribution)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3))
+    model.fit(*data, epochs=1, verbose=0)
+    return model
+
+
+def data_for(distribution):
+    rows = registry.points((64, D), distribution.dtype.name).numpy()
+    context = gx.flows.conditional_event_shape(distribution)
+    if context is None:
+        return (rows,)
+    return registry.points((64, *context), distribution.dtype.name, seed=9).numpy(), rows
+
+
+def answers(distribution):
+    """Returns log-densities and samples of a distribution at fixed points and seeds."""
+    *context, x = data_for(distribution)
+    kwargs = gx.flows.bijector_kwargs(distribution, tf.constant(*context) if context else None)
+    return {
+        "log_prob": distribution.log_prob(tf.constant(x), **kwargs).numpy(),
+        "samples": distribution.sample(64, seed=[3, 4], **kwargs).numpy(),
+    }
+
+
+def described(model):
+    """Returns what a model holds, and what it gives when its training goes on."""
+    seen = {
+        "trainable": model.trainable_variables,
+        "frozen": model.non_trainable_variables,
+        "all": model.distribution.variables,
+    }
+    shapes = {k: np.array([str((v.shape, v.trainable)) for v in vs]) for k, vs in seen.items()}
+    given = answers(model.distribution)
+    data = data_for(model.distribution)
+    losses = model.fit(*data, epochs=2, verbose=0, shuffle=False).history["nll"]
+    return {**shapes, **given, "losses": np.array(losses)}
+
+
+CASES = {
+    **{case.name: lambda case=case: case.build(D, "float32") for case in registry.DISTRIBUTIONS},
+    **{build.__name__: build for build in BUILDERS},
+}
