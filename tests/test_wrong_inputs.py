@@ -1,4 +1,4 @@
-"""One table of wrong inputs: each row names the argument, what was expected and what was received.
+"""One numbered table of wrong inputs: each names the argument, what was expected and what came.
 
 A row is (what goes wrong, what is called, the exception, a pattern of its message). Every message
 must also hold "Received".
@@ -495,10 +495,168 @@ TABLE = [
         ValueError,
         "`conditional_input` must be given",
     ),
+    (
+        "another context shape than the network's",
+        lambda: gx.models.DensityModel(
+            flow(conditional_event_shape=[2]), conditional_event_shape=(3,)
+        ),
+        ValueError,
+        r"`conditional_event_shape` must be \(2,\)",
+    ),
+    ("a seed of three", lambda: model().sample(1, seed=[1, 2, 3]), ValueError, "`seed` must be an"),
+    ("a seed of text", lambda: model().sample(1, seed="a"), TypeError, "`seed` must be an integer"),
+    ("half a seed", lambda: model().sample(1, seed=0.5), TypeError, "`seed` must be an integer"),
+    # Networks and transformers.
+    (
+        "MLP of no parameters",
+        lambda: gx.networks.MLP((3, 0), [4]),
+        ValueError,
+        r"`params_shape\[1\]` must be an integer of at least 1",
+    ),
+    (
+        "MLP without a context",
+        lambda: gx.networks.MLP((3, 2), [4], conditional_event_shape=[2])(good()),
+        ValueError,
+        r"`conditional_input` must be of shape \[N, 2\]",
+    ),
+    (
+        "MADE of no parameters",
+        lambda: gx.networks.MADE(3, 0, [4]),
+        ValueError,
+        "`params_size` must be an integer of at least 1",
+    ),
+    (
+        "MADE with an order that is none",
+        lambda: gx.networks.MADE(3, 2, [4], order=[0, 0, 1]),
+        ValueError,
+        "`order` must hold each of 0 to 2 once",
+    ),
+    (
+        "MADE of another event size",
+        lambda: gx.networks.MADE(3, 2, [4])(good(columns=4)),
+        ValueError,
+        r"`x` must be of shape \[N, 3\]",
+    ),
+    (
+        "a bound of zero",
+        lambda: gx.transformers.SigmoidScale(bound=0.0),
+        ValueError,
+        r"`bound` must be a number in \(0, 40\)",
+    ),
+    (
+        "a scale map that is a function",
+        lambda: gx.transformers.Affine(scale_map=tf.exp),
+        TypeError,
+        "`scale_map` must be a ScaleMap",
+    ),
+    # Parts.
+    (
+        "an order with a hole",
+        lambda: gx.bijectors.Permute([0, 2, 2]),
+        ValueError,
+        "`permutation` must hold each of 0 to 2 once",
+    ),
+    (
+        "an order of floats",
+        lambda: gx.bijectors.Permute([1.0, 0.0]),
+        TypeError,
+        "`permutation` must be a sequence of the integers 0 to 1",
+    ),
+    (
+        "an order of fewer dimensions",
+        lambda: gx.bijectors.Permute([1, 0]).forward(good()),
+        ValueError,
+        "of the event of `permute` must be of size 2",
+    ),
+    (
+        "an order of more dimensions",
+        lambda: gx.bijectors.Permute([3, 1, 0, 2]).inverse(good()),
+        ValueError,
+        "of the event of `permute` must be of size 4",
+    ),
+    (
+        "norms of two sizes",
+        lambda: gx.bijectors.ActNorm(tf.Variable(tf.zeros([3])), tf.Variable(tf.zeros([2]))),
+        ValueError,
+        "`shift` and `log_scale` must be of one shape",
+    ),
+    (
+        "a norm of another size",
+        lambda: gx.bijectors.ActNorm(*[tf.Variable(tf.zeros([2]))] * 2).forward(good()),
+        ValueError,
+        "The event of `act_norm` must be of size 2",
+    ),
+    (
+        "composing a function",
+        lambda: gx.bijectors.Compose([tf.exp]),
+        TypeError,
+        "`bijectors` must be a sequence of tfb.Bijector",
+    ),
+    (
+        "conditioning what takes no context",
+        lambda: gx.bijectors.Conditioned(tfb.Exp(), tf.zeros([2])),
+        ValueError,
+        "`bijector` must take `conditional_input`",
+    ),
+    (
+        "binding a context of another size",
+        lambda: gx.flows.condition(flow(conditional_event_shape=[2]), good()),
+        ValueError,
+        r"`conditional_input` must be of shape \[\.\.\., 2\]",
+    ),
+    (
+        "initialising from NaN",
+        lambda: gx.flows.initialize(flow(act_norm=True), spoiled(np.nan)),
+        ValueError,
+        FINITE,
+    ),
+    # Files.
+    (
+        "a function in a file",
+        lambda: gx.models.DensityModel(
+            tfd.TransformedDistribution(
+                tfd.Sample(tfd.Normal(0.0, tf.Variable(1.0)), [3]), affine(1)
+            )
+        ).save("never.keras"),
+        ValueError,
+        "`distribution.bijector.shift_and_log_scale_fn` must be something a file can hold",
+    ),
+    (
+        "Keras' old format",
+        lambda: model().save("never.h5"),
+        ValueError,
+        r"`filepath` must be a name that ends in '\.keras'",
+    ),
+    (
+        "weights in a file of another name",
+        lambda: model().save_weights("never.h5"),
+        ValueError,
+        r"`filepath` must be a name that ends in '\.weights\.h5'",
+    ),
+    (
+        "an export without a version",
+        lambda: model().export("flow/latest"),
+        ValueError,
+        "`path` must be a directory whose last part is an integer version",
+    ),
+    (
+        "an export in another format",
+        lambda: model().export("flow/1", format="onnx"),
+        ValueError,
+        "`format` must be 'tf_saved_model'",
+    ),
+    (
+        "an export of a bijector",
+        lambda: gx.serving.export(tfb.Exp(), "flow/1"),
+        TypeError,
+        "`distribution` must be a tfd.Distribution",
+    ),
 ]
 
 
-@pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
+@pytest.mark.parametrize(
+    "row", TABLE, ids=[f"{i}. {row[0]}" for i, row in enumerate(TABLE, start=1)]
+)
 def test_wrong_inputs_are_named(row):
     _, call, error, pattern = row
     with pytest.raises(error, match=pattern) as caught:

@@ -185,6 +185,23 @@ def tolerance(name: str, value: Any) -> float:
     return number
 
 
+def seed(name: str, value: Any) -> tf.Tensor | None:
+    """Returns a stateless seed, a pair of integers; an integer s means `[0, s]`."""
+    if value is None:
+        return None
+    value = [0, value] if isinstance(value, (int, np.integer)) else value
+    expected = "an integer or a pair of integers"
+    try:
+        pair = tf.convert_to_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(message(name, expected, value)) from error
+    if not pair.dtype.is_integer:
+        raise TypeError(message(name, expected, value))
+    if pair.shape.rank is not None and pair.shape != [2]:
+        raise ValueError(message(name, expected, value))
+    return pair
+
+
 def conditional_input(value: Any, expected: Sequence[int] | None) -> Any:
     """Returns a network's context `[N, *expected]`; `None` exactly where none is expected."""
     if expected is None:

@@ -54,5 +54,5 @@ def test_shapes_are_known_where_the_input_s_are():
 
 
 def test_refuses_what_is_no_permutation():
-    with pytest.raises(ValueError, match="must contain exactly one of each"):
+    with pytest.raises(ValueError, match="`permutation` must hold each of 0 to 2 once.*Received"):
         gx.bijectors.Permute([0, 0, 1])

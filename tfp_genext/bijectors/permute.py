@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
+
+from tfp_genext import checks
 
 
 class Permute(tfb.Permute):
@@ -25,7 +29,7 @@ class Permute(tfb.Permute):
 
     Raises:
       TypeError: where `permutation` holds no integers.
-      ValueError: where it does not hold each of 0 to D - 1 once.
+      ValueError: where it does not hold each of 0 to D - 1 once, and for events of another size.
       NotImplementedError: where `axis` is not negative.
 
     Example:
@@ -38,11 +42,36 @@ class Permute(tfb.Permute):
     ```
     """
 
+    def __init__(
+        self,
+        permutation: Any,
+        axis: int = -1,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(permutation, tf.Variable):
+            fixed = tf.get_static_value(tf.convert_to_tensor(permutation))
+            if fixed is not None:
+                checks.permutation("permutation", fixed.tolist(), fixed.size)
+        super().__init__(permutation, axis=axis, validate_args=validate_args, name=name)
+
     def _forward(self, x: tf.Tensor) -> tf.Tensor:
+        self._check_size(x)
         return _permuted(x, self.permutation, self._undo(), self.axis)
 
     def _inverse(self, y: tf.Tensor) -> tf.Tensor:
+        self._check_size(y)
         return _permuted(y, self._undo(), self.permutation, self.axis)
+
+    def _check_size(self, x: tf.Tensor) -> None:
+        axis, size = int(self.axis), self.permutation.shape[-1]
+        if x.shape.rank is None or size is None:
+            return
+        if x.shape.rank < -axis or x.shape[axis] not in (None, size):
+            raise ValueError(
+                f"Axis {axis} of the event of `{self.name}` must be of size {size}. "
+                f"Received: shape {x.shape}"
+            )
 
     def _undo(self) -> tf.Tensor:
         return tf.math.invert_permutation(self.permutation)

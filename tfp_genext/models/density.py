@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
@@ -261,10 +260,11 @@ class DensityModel(keras.Model):
           Samples `[n, *event_shape]`, or `[n, N, *event_shape]` of a conditional model.
 
         Raises:
+          TypeError: where `n` is no integer or `seed` no pair of them.
           ValueError: where `conditional_input` is missing or not wanted.
         """
         n = checks.positive_int("n", n)
-        seed = [0, int(seed)] if isinstance(seed, (int, np.integer)) else seed
+        seed = checks.seed("seed", seed)
         if self._check.conditional != (conditional_input is not None):
             expected = "given" if self._check.conditional else "None"
             raise ValueError(checks.message("conditional_input", expected, conditional_input))
@@ -398,10 +398,15 @@ class DensityModel(keras.Model):
 def _context_shape(
     distribution: tfd.Distribution, given: tuple[int, ...] | None
 ) -> tuple[int, ...] | None:
+    known = flows.conditional_event_shape(distribution)
     if given is None:
-        return flows.conditional_event_shape(distribution)
+        return known
+    given = checks.shape_tuple("conditional_event_shape", given)
     flows.bijector_kwargs(distribution, tf.zeros(given))  # Raises where nobody takes it.
-    return checks.shape_tuple("conditional_event_shape", given)
+    if known not in (None, given):
+        expected = f"{known}, as the networks of the distribution have it"
+        raise ValueError(checks.message("conditional_event_shape", expected, given))
+    return given
 
 
 def _arguments(method: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -423,6 +428,8 @@ def _written_whole(
     """Writes a file that appears whole or not at all; other kinds as Keras writes them."""
     call = {"overwrite": True, **_arguments(write, (filepath, *args), kwargs)}
     path = os.fspath(filepath)
+    if path.endswith((".h5", ".hdf5")) and not path.endswith(suffix):
+        raise ValueError(checks.message("filepath", f"a name that ends in {suffix!r}", path))
     if not path.endswith(suffix):
         write(**call)
         return

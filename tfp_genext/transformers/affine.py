@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
+from tfp_genext import checks
 from tfp_genext.transformers.base import Transformer
 from tfp_genext.transformers.scales import ExpScale, ScaleMap
 
@@ -53,6 +54,9 @@ class Affine(Transformer):
         a log-scale bounded softly to (-2, 2). Wider bounds fit sharper densities and, far from the
         data, lose more digits on the way there and back.
 
+    Raises:
+      TypeError: where `scale_map` is no `ScaleMap`.
+
     Example:
 
     ```python
@@ -66,6 +70,10 @@ class Affine(Transformer):
     """
 
     scale_map: ScaleMap = dataclasses.field(default_factory=ExpScale, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scale_map, ScaleMap):
+            raise TypeError(checks.message("scale_map", "a ScaleMap", self.scale_map))
 
     @property
     def params_size(self) -> int:
