@@ -2,7 +2,7 @@
 
 from tfp_genext.bijectors.act_norm import ActNorm
 from tfp_genext.bijectors.autoregressive import MaskedAutoregressive
-from tfp_genext.bijectors.base import OneEvaluationBijector
+from tfp_genext.one_evaluation import OneEvaluationBijector
 from tfp_genext.bijectors.compose import Compose
 from tfp_genext.bijectors.conditioning import Conditioned
 from tfp_genext.bijectors.coupling import AdditiveCoupling, AffineCoupling

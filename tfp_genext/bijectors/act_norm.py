@@ -11,7 +11,7 @@ from tensorflow_probability.python.bijectors.chain import _Chain
 
 from tfp_genext import checks
 from tfp_genext.bijectors import conditioning
-from tfp_genext.bijectors.base import OneEvaluationBijector, ValueAndLogDet
+from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
 
 
 class ActNorm(OneEvaluationBijector):

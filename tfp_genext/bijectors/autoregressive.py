@@ -11,7 +11,7 @@ from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import checks, tracking
 from tfp_genext.bijectors import conditioner as conditioners
-from tfp_genext.bijectors.base import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
+from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
 from tfp_genext.transformers import Affine, Transformer
 
 

@@ -15,7 +15,7 @@ from tensorflow_probability.python.internal.parameter_properties import (
 )
 
 from tfp_genext import tracking
-from tfp_genext.bijectors.base import OneEvaluationBijector, ValueAndLogDet
+from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
 
 _CONDITIONERS = ("shift_and_log_scale_fn", "bijector_fn")
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import masks, tracking
-from tfp_genext.bijectors.base import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
+from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
 
 
 class Coupling(OneEvaluationBijector):
