@@ -76,7 +76,7 @@ def test_networks_know_no_tfp_and_transformers_no_keras():
 
 
 def test_private_names_of_the_hosts_stand_in_one_place():
-    """`_value`, `_trainable`, `_flatten` in the joint, `_cache` in `one_evaluation`, and nowhere else."""
+    """`_value`, `_trainable`, `_flatten` in the joint, `_cache` with the one evaluation."""
     homes = {
         "._value": {"tracking.py"},
         "._flatten(": {"tracking.py"},

@@ -6,9 +6,11 @@ import json
 import os
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
+import registry
 import saved_cases
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -184,16 +186,26 @@ def test_a_file_runs_nothing_and_names_what_is_wrong(name, tmp_path):
         keras.saving.load_model(path)
 
 
-def test_a_lambda_layer_is_not_run(tmp_path):
-    network = keras.Sequential(
-        [keras.Input([1]), keras.layers.Lambda(lambda x: x), keras.layers.Dense(1)]
-    )
+def test_a_lambda_layer_is_neither_written_nor_run(tmp_path):
+    function = keras.layers.Lambda(lambda x: x)
+    network = keras.Sequential([keras.Input([1]), function, keras.layers.Dense(1)])
     flow = tfd.TransformedDistribution(
         saved_cases.normal(2), gx.bijectors.AdditiveCoupling(1, conditioner=network)
     )
-    gx.models.DensityModel(flow).save(tmp_path / "model.keras")
+    path = tmp_path / "model.keras"
+    with pytest.raises(ValueError, match="distribution.bijector.conditioner.*lambda"):
+        gx.models.DensityModel(flow).save(path)
+    saved_cases.trained(
+        saved_cases.shared_network(), saved_cases.data_for(saved_cases.normal())
+    ).save(path)
+
+    def smuggle(written):
+        layer = next(o for o in written["objects"] if o["kind"] == "layer")
+        layer["config"] = keras.saving.serialize_keras_object(function)
+
+    tampered(path, smuggle)
     with pytest.raises(ValueError, match="[Ll]ambda"):
-        keras.saving.load_model(tmp_path / "model.keras")
+        keras.saving.load_model(path)
 
 
 def test_a_truncated_file_is_refused(tmp_path):
@@ -262,3 +274,187 @@ def test_backup_and_restore_takes_up_where_training_was_cut(tmp_path):
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     rest = model().fit(x, callbacks=[backup], **options).history["nll"]
     assert rest == whole[2:]
+
+
+@keras.saving.register_keras_serializable(package="test_saving")
+class Lazy(keras.layers.Layer):
+    """A conditioner of the user's own whose layers wait for the first call."""
+
+    def __init__(self, units=4, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.hidden = keras.layers.Dense(units, activation="tanh")
+        self.norm = keras.layers.BatchNormalization()
+        self.last = keras.layers.Dense(6)
+
+    def call(self, x):
+        return keras.ops.reshape(self.last(self.norm(self.hidden(x))), [-1, 3, 2])
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def with_network(network):
+    coupling = gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=network)
+    return tfd.TransformedDistribution(saved_cases.normal(), coupling)
+
+
+def dense(*layers):
+    return keras.Sequential([keras.Input([2]), *layers])
+
+
+def lazy_network():
+    return with_network(Lazy())
+
+
+def frozen_inside():
+    network = Lazy()
+    network.norm.trainable = False
+    return with_network(network)
+
+
+def dropout():
+    last = [keras.layers.Dense(6), keras.layers.Reshape([3, 2])]
+    return with_network(dense(keras.layers.Dense(8), keras.layers.Dropout(0.5, seed=3), *last))
+
+
+def layer_of_two_networks():
+    trunk = keras.layers.Dense(8, "tanh", name="trunk")
+    networks = [dense(trunk, keras.layers.Dense(6), keras.layers.Reshape([3, 2])) for _ in range(2)]
+    steps = [
+        gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=networks[0]),
+        gx.bijectors.Permute([4, 3, 2, 1, 0]),
+        gx.bijectors.AffineCoupling(2, shift_and_log_scale_fn=networks[1]),
+    ]
+    return tfd.TransformedDistribution(saved_cases.normal(), tfb.Chain(steps))
+
+
+def computed_when_made():
+    """A class of TFP's that reads its arguments once."""
+    covariance = tf.Variable(2.0 * tf.eye(D), trainable=False)
+    base = tfd.MultivariateNormalFullCovariance(tf.Variable(tf.zeros([D])), covariance)
+    return tfd.TransformedDistribution(base, tfb.Shift(tf.Variable(tf.ones([D]))))
+
+
+def constrained():
+    loc = tf.Variable(tf.zeros([D]), constraint=keras.constraints.NonNeg())
+    return tfd.Independent(tfd.Normal(loc, tf.Variable(tf.ones([D]))), 1)
+
+
+def other_byte_order():
+    loc = np.arange(D).astype(">f4")
+    return tfd.Independent(tfd.Normal(loc, tf.Variable(tf.ones([D]))), 1)
+
+
+def numpy_scalars():
+    base = tfd.Sample(tfd.Normal(np.float64(0.0), np.float64(1.0)), [D])
+    return tfd.TransformedDistribution(base, tfb.Shift(tf.Variable(tf.zeros([D], tf.float64))))
+
+
+def reciprocal():
+    scale = tfp.util.TransformedVariable(tf.fill([D], 0.5), tfb.Reciprocal(validate_args=True))
+    return tfd.Independent(tfd.Normal(tf.zeros([D]), scale), 1)
+
+
+UNUSUAL = [
+    lazy_network,
+    frozen_inside,
+    dropout,
+    layer_of_two_networks,
+    computed_when_made,
+    constrained,
+    other_byte_order,
+    numpy_scalars,
+    reciprocal,
+]
+
+
+@pytest.mark.parametrize("build", UNUSUAL, ids=lambda build: build.__name__)
+def test_unusual_models_come_back_and_train_on(build, tmp_path):
+    distribution = build()
+    model = saved_cases.trained(distribution, saved_cases.data_for(distribution))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.distribution.dtype == distribution.dtype
+    found, expected = saved_cases.described(loaded), saved_cases.described(model)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+        assert value.dtype.kind != "f" or np.isfinite(value).all()
+
+
+def test_what_tfp_hides_behind_keywords_is_refused_when_saving():
+    made = tfd.ZeroInflatedNegativeBinomial(
+        inflated_loc_logits=tf.Variable(0.3), total_count=tf.constant(4.0), logits=tf.Variable(0.6)
+    )
+    with pytest.raises(ValueError, match="`distribution.distribution_class` must be .*Received"):
+        saving.encode(made, "distribution")
+
+
+def test_what_is_frozen_after_compiling_keeps_the_optimizer(tmp_path):
+    distribution = gx.flows.real_nvp([D], num_layers=2, hidden_units=[4])
+    model = saved_cases.trained(distribution, saved_cases.data_for(distribution))
+    gx.tracking.networks(distribution)[0].trainable = False
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for found, expected in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert len(loaded.optimizer.variables) > len(loaded.trainable_variables) * 2 + 2
+
+
+def test_a_model_that_was_never_fitted_loads_without_a_warning(tmp_path, recwarn):
+    model = gx.models.DensityModel(saved_cases.sample())
+    model.compile(optimizer="adam")
+    model.save(tmp_path / "model.keras")
+    recwarn.clear()
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert not [w for w in recwarn if "__array__" not in str(w.message)]
+    (x,) = saved_cases.data_for(loaded.distribution)
+    assert np.isfinite(loaded.fit(x, verbose=0).history["nll"]).all()
+
+
+def test_a_lost_state_of_the_optimizer_is_an_error(tmp_path):
+    path, weights = tmp_path / "model.keras", tmp_path / "weights.h5"
+    saved_cases.trained(saved_cases.sample(), saved_cases.data_for(saved_cases.sample())).save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    weights.write_bytes(parts["model.weights.h5"])
+    with h5py.File(weights, "a") as file:
+        del file["optimizer"]
+    parts["model.weights.h5"] = weights.read_bytes()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match="variables of the optimizer. Received: 0"):
+        keras.saving.load_model(path)
+
+
+def test_classes_that_are_not_registered_are_given_to_load_model(tmp_path):
+    class Own(Lazy):
+        pass
+
+    model = gx.models.DensityModel(with_network(Own()))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", custom_objects={"Own": Own})
+    x = registry.points((4, D), "float32")
+    np.testing.assert_array_equal(loaded.distribution.log_prob(x), model.distribution.log_prob(x))
+
+
+def test_weights_of_another_model_change_nothing(tmp_path):
+    def model(units):
+        flow = gx.flows.real_nvp([D], num_layers=2, hidden_units=units)
+        registry.perturb(flow)
+        return gx.models.DensityModel(flow)
+
+    model([4]).save_weights(tmp_path / "other.weights.h5")
+    made = model([6])
+    before = [v.numpy() for v in made.variables]
+    with pytest.raises(ValueError):
+        made.load_weights(tmp_path / "other.weights.h5")
+    for variable, value in zip(made.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "latest.keras").symlink_to(tmp_path / "first.keras")
+    gx.models.DensityModel(saved_cases.sample()).save(tmp_path / "latest.keras")
+    assert (tmp_path / "latest.keras").is_symlink() and (tmp_path / "first.keras").is_file()

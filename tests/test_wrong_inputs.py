@@ -506,6 +506,39 @@ TABLE = [
     ("a seed of three", lambda: model().sample(1, seed=[1, 2, 3]), ValueError, "`seed` must be an"),
     ("a seed of text", lambda: model().sample(1, seed="a"), TypeError, "`seed` must be an integer"),
     ("half a seed", lambda: model().sample(1, seed=0.5), TypeError, "`seed` must be an integer"),
+    ("a seed by truth", lambda: model().sample(1, seed=True), TypeError, "`seed` must be an int"),
+    (
+        "batches of no rows",
+        lambda: model().fit(good(), batch_size=0),
+        ValueError,
+        "`batch_size` must be an integer of at least 1",
+    ),
+    (
+        "batches of half a row",
+        lambda: model().predict(good(), batch_size=0.5),
+        TypeError,
+        "`batch_size` must be an integer of at least 1",
+    ),
+    (
+        "weights of losses",
+        lambda: model().compile(loss_weights=[2.0]),
+        ValueError,
+        "`loss_weights` must be None",
+    ),
+    (
+        "bits of events without entries",
+        lambda: gx.numerics.bits_per_dim(1.0, [0]),
+        ValueError,
+        r"`event_shape\[0\]` must be an integer of at least 1",
+    ),
+    (
+        "binding a context of NaN",
+        lambda: gx.flows.condition(
+            flow(conditional_event_shape=[2]), np.full([4, 2], np.nan, "float32")
+        ),
+        ValueError,
+        "`conditional_input` must be finite",
+    ),
     # Networks and transformers.
     (
         "MLP of no parameters",
@@ -632,6 +665,12 @@ TABLE = [
         lambda: model().save_weights("never.h5"),
         ValueError,
         r"`filepath` must be a name that ends in '\.weights\.h5'",
+    ),
+    (
+        "a file in no directory",
+        lambda: model().save("no/such/directory/never.keras"),
+        FileNotFoundError,
+        "`filepath` must be a file in a directory that exists",
     ),
     (
         "an export without a version",

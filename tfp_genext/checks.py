@@ -189,10 +189,13 @@ def seed(name: str, value: Any) -> tf.Tensor | None:
     """Returns a stateless seed, a pair of integers; an integer s means `[0, s]`."""
     if value is None:
         return None
-    value = [0, value] if isinstance(value, (int, np.integer)) else value
     expected = "an integer or a pair of integers"
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        value = [0, value]
     try:
         pair = tf.convert_to_tensor(value)
+    except OverflowError as error:
+        raise ValueError(message(name, "of 32 bits", value)) from error
     except (TypeError, ValueError) as error:
         raise TypeError(message(name, expected, value)) from error
     if not pair.dtype.is_integer:

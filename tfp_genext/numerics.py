@@ -8,6 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfp_genext import checks
+
 
 def soft_bound(x: tf.Tensor, bound: float) -> tf.Tensor:
     """Squashes `x` smoothly into (-bound, bound), with slope 1 at 0.
@@ -40,6 +42,9 @@ def bits_per_dim(nll: Any, event_shape: Sequence[int]) -> Any:
     Returns:
       Bits per dimension, of the shape of `nll`.
 
+    Raises:
+      ValueError: where an event has no entries.
+
     Example:
 
     ```python
@@ -48,4 +53,5 @@ def bits_per_dim(nll: Any, event_shape: Sequence[int]) -> Any:
     assert gx.numerics.bits_per_dim(64 * 0.6931471805599453, [8, 8]) == 1.0
     ```
     """
-    return nll / (math.prod(event_shape) * math.log(2.0))
+    size = math.prod(checks.shape_tuple("event_shape", event_shape))
+    return nll / (size * math.log(2.0))

@@ -3,8 +3,8 @@
 A distribution becomes the name of its public class and the arguments it was made with; so does
 every bijector in it. Constants become typed arrays, to the bit. What has an identity, a variable, a
 Keras layer, a distribution or a bijector that stands in two places, is written once and referred to
-by number, so that what was shared is shared again. Values of variables are not here but in the
-weights.
+by number, so that what was shared is shared again. Variables stand here with their values, from
+which some of TFP's classes compute when they are made; those of Keras layers are in the weights.
 
 Reading runs nothing that the file names: classes come from a closed list, TFP's public
 distributions and bijectors and ours; Keras layers from Keras, in its own safe mode; functions are
@@ -21,7 +21,7 @@ import inspect
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_genext import bijectors, checks, transformers
+from tfp_genext import bijectors, checks, tracking, transformers
 
 _HOLDABLE = (
     "something a file can hold: a number, string, dtype, tensor, variable, Keras layer, one of "
@@ -41,7 +41,16 @@ _SOURCES = {
     "gx.bijectors": (bijectors, tfp.bijectors.Bijector),
     "gx.transformers": (transformers, (transformers.Transformer, transformers.ScaleMap)),
 }
+_LAMBDAS = ("Lambda", "__lambda__")
 _PLAIN = (bool, int, str, type(None))
+_UNREADABLE = (
+    KeyError,
+    IndexError,
+    AttributeError,
+    TypeError,
+    RecursionError,
+    tf.errors.InvalidArgumentError,
+)
 
 
 @functools.cache
@@ -77,18 +86,24 @@ def encode(value: Any, path: str) -> dict[str, Any]:
     """
     writer = _Writer()
     root = writer.node(value, path)
+    _mark_shared(writer.layers)
     return {"objects": writer.objects, "root": root}
 
 
-def decode(data: dict[str, Any], path: str) -> Any:
-    """Returns the object that `encode` wrote, its variables without their values.
+def decode(data: dict[str, Any], path: str, custom_objects: dict[str, Any] | None = None) -> Any:
+    """Returns the object that `encode` wrote, its Keras layers without their weights.
+
+    Args:
+      data: what `encode` returned.
+      path: what to call it in messages.
+      custom_objects: classes and functions by name, for Keras layers that are not registered.
 
     Raises:
       ValueError: where the data name a class that is not listed, or are not what `encode` writes.
     """
     try:
-        return _Reader(data["objects"]).value(data["root"], path)
-    except (KeyError, IndexError, AttributeError, TypeError, RecursionError) as error:
+        return _Reader(data["objects"], custom_objects).value(data["root"], path)
+    except _UNREADABLE as error:
         raise ValueError(
             f"`{path}` must be what `tfp_genext` wrote. Received: data that cannot be read "
             f"({type(error).__name__}: {error})"
@@ -100,6 +115,7 @@ class _Writer:
 
     def __init__(self) -> None:
         self.objects: list[dict[str, Any]] = []
+        self.layers: list[tuple[keras.Layer, dict[str, Any]]] = []
         self._numbers: dict[int, int] = {}
         self._alive: list[Any] = []
         self._forms = self._all_forms()
@@ -114,14 +130,14 @@ class _Writer:
 
     def _all_forms(self) -> dict[Any, Callable]:
         return {
+            (tf.Tensor, np.ndarray, np.generic): _array,
             float: lambda value, path: _float_node(value),
             tf.Variable: self._shared(_variable),
             tfp.util.TransformedVariable: self._shared(self._transformed_variable),
             tfp.util.DeferredTensor: self._shared(self._deferred_tensor),
-            keras.Layer: self._shared(_layer),
+            keras.Layer: self._shared(self._layer),
             (tfp.distributions.Distribution, tfp.bijectors.Bijector): self._shared(self._instance),
             (transformers.Transformer, transformers.ScaleMap): self._dataclass,
-            (tf.Tensor, np.ndarray, np.generic): _array,
             tf.DType: lambda value, path: {"kind": "dtype", "name": value.name},
             tf.TensorShape: lambda value, path: {"kind": "shape", "dims": _dims(value)},
             (list, tuple): self._sequence,
@@ -138,6 +154,11 @@ class _Writer:
             return {"kind": "object", "number": self._numbers[id(value)]}
 
         return shared
+
+    def _layer(self, value: keras.Layer, path: str) -> dict[str, Any]:
+        config = layer_config(value, path)
+        self.layers.append((value, config))
+        return {"kind": "layer", "config": config}
 
     def _instance(self, value: Any, path: str) -> dict[str, Any]:
         name = _class_name(type(value))
@@ -195,8 +216,9 @@ def _without_defaults(kind: type, parameters: dict[str, Any]) -> dict[str, Any]:
     A default that is a function, as some of TFP's are, needs no place in a file.
     """
     known = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
-    named = {k: v for k, v in parameters.items() if k in known}
-    return {k: v for k, v in named.items() if v is not known[k].default}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    named = {k: v for k, v in parameters.items() if k in known or open_ended}
+    return {k: v for k, v in named.items() if k not in known or v is not known[k].default}
 
 
 def _float_node(value: float) -> Any:
@@ -204,31 +226,80 @@ def _float_node(value: float) -> Any:
 
 
 def _variable(value: tf.Variable, path: str) -> dict[str, Any]:
-    if not value.shape.is_fully_defined():
-        raise ValueError(checks.message(path, "a variable of known shape", value))
     return {
+        **_array(value.numpy(), path),
         "kind": "variable",
-        "dtype": value.dtype.name,
-        "shape": value.shape.as_list(),
         "trainable": bool(value.trainable),
+        "constraint": _constraint(getattr(value, "constraint", None), f"{path}.constraint"),
         "name": value.name.split(":")[0],
     }
 
 
-def _layer(value: keras.Layer, path: str) -> dict[str, Any]:
-    trainable = [bool(variable.trainable) for variable in value.variables]
+def _constraint(value: Any, path: str) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, keras.constraints.Constraint):
+        raise ValueError(checks.message(path, "a keras.constraints.Constraint", value))
+    return keras.saving.serialize_keras_object(value)
+
+
+def layer_config(value: keras.Layer, path: str) -> dict[str, Any]:
+    """Returns a Keras layer as Keras writes it.
+
+    Raises:
+      ValueError: where it cannot be made again from that.
+    """
+    expected = "a Keras layer with a `get_config` from which it can be made again"
     try:
         config = keras.saving.serialize_keras_object(value)
-        return {"kind": "layer", "config": config, "trainable": trainable}
     except (NotImplementedError, TypeError, ValueError) as error:
-        expected = "a Keras layer with a `get_config` from which it can be made again"
         raise ValueError(f"{checks.message(path, expected, value)}: {error}") from error
+    refuse_lambdas(config, path)
+    return config
+
+
+def refuse_lambdas(config: Any, path: str) -> None:
+    """Raises `ValueError` where a configuration of Keras holds a function without a name."""
+    for name, value in _children(config):
+        refuse_lambdas(value, f"{path}.{name}")
+    if config == "<lambda>" or (isinstance(config, dict) and config.get("class_name") in _LAMBDAS):
+        raise ValueError(checks.message(path, "a registered function, or none", "a lambda"))
+
+
+def _children(config: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(config, dict):
+        return config.items()
+    return enumerate(config) if isinstance(config, (list, tuple)) else ()
+
+
+def _mark_shared(written: Sequence[tuple[keras.Layer, dict[str, Any]]]) -> None:
+    """Marks a layer that several networks hold in the configuration of each of them.
+
+    Keras marks all but the first, of which a `Sequential` keeps a copy, and cannot read that.
+    """
+    holders: dict[int, list[dict[str, Any]]] = {}
+    inner = [(layer, config) for network, config in written for layer in tracking.layers(network)]
+    for layer, config in inner:
+        holders.setdefault(id(layer), []).append(config)
+    for layer, config in inner:
+        if len(holders[id(layer)]) > 1:
+            _mark(config, type(layer).__name__, layer.name, id(layer))
+
+
+def _mark(config: Any, kind: str, name: str, number: int) -> None:
+    for _, value in _children(config):
+        _mark(value, kind, name, number)
+    if isinstance(config, dict) and config.get("class_name") == kind:
+        inner = config.get("config")
+        if isinstance(inner, dict) and inner.get("name") == name:
+            config["shared_object_id"] = number
 
 
 def _array(value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, (np.ndarray, np.generic)) and not hasattr(value, "numpy"):
         raise ValueError(checks.message(path, "a tensor with a value, not of a graph", value))
     array = np.asarray(value)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.hasobject or array.dtype.kind in "SU":
         raise ValueError(checks.message(path, "an array of numbers", value))
     return {
@@ -246,8 +317,9 @@ def _dims(shape: tf.TensorShape) -> list[int | None] | None:
 class _Reader:
     """Turns nodes back into values."""
 
-    def __init__(self, objects: list[dict[str, Any]]) -> None:
+    def __init__(self, objects: list[dict[str, Any]], custom_objects: Any) -> None:
         self._objects = objects
+        self._custom_objects = custom_objects
         self._made: dict[int, Any] = {}
         self._forms = self._all_forms()
 
@@ -263,10 +335,10 @@ class _Reader:
         return {
             "object": self._object,
             "instance": self._instance,
-            "variable": lambda node, path: _new_variable(node),
+            "variable": _new_variable,
             "transformed variable": self._transformed_variable,
             "deferred tensor": self._deferred_tensor,
-            "layer": lambda node, path: _new_layer(node),
+            "layer": self._layer,
             "tensor": lambda node, path: tf.constant(_new_array(node, path)),
             "array": _new_array,
             "float": lambda node, path: float(node["value"]),
@@ -296,6 +368,11 @@ class _Reader:
         arguments = {k: self.value(v, f"{path}.{k}") for k, v in node["arguments"].items()}
         return kind(**arguments)
 
+    def _layer(self, node: dict[str, Any], path: str) -> Any:
+        return keras.saving.deserialize_keras_object(
+            node["config"], custom_objects=self._custom_objects
+        )
+
     def _transformed_variable(self, node: dict[str, Any], path: str) -> Any:
         number = node["pretransformed"]["number"]
         if number in self._made:  # Something else holds the variable too.
@@ -303,7 +380,7 @@ class _Reader:
         form = self._objects[number]
         bijector = self.value(node["bijector"], f"{path}.bijector")
         made = tfp.util.TransformedVariable(
-            bijector.forward(tf.zeros(form["shape"], form["dtype"])),
+            bijector.forward(tf.constant(_new_array(form, path))),
             bijector,
             trainable=form["trainable"],
             name=node["name"],
@@ -320,18 +397,16 @@ class _Reader:
         )
 
 
-def _new_variable(node: dict[str, Any]) -> tf.Variable:
-    zeros = tf.zeros(node["shape"], node["dtype"])
-    return tf.Variable(zeros, trainable=node["trainable"], name=node["name"])
-
-
-def _new_layer(node: dict[str, Any]) -> keras.Layer:
-    layer = keras.saving.deserialize_keras_object(node["config"])
-    # Keras keeps whether a layer is frozen, but not whether the layers inside it are.
-    layer.trainable = layer.trainable
-    for variable, trainable in zip(layer.variables, node["trainable"], strict=False):
-        variable.trainable = trainable
-    return layer
+def _new_variable(node: dict[str, Any], path: str) -> tf.Variable:
+    constraint = node["constraint"]
+    if constraint is not None:
+        constraint = keras.saving.deserialize_keras_object(constraint)
+    return tf.Variable(
+        _new_array(node, path),
+        trainable=node["trainable"],
+        constraint=constraint,
+        name=node["name"],
+    )
 
 
 def _new_array(node: dict[str, Any], path: str) -> np.ndarray:
@@ -346,11 +421,13 @@ def _new_array(node: dict[str, Any], path: str) -> np.ndarray:
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[str]:
     """Gives a file name to write to that becomes `path` in one rename, or not at all."""
-    path = os.fspath(path)
+    # A link stays one.
+    path = os.path.realpath(os.fsdecode(path))
+    if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
+        expected = "a file in a directory that exists"
+        raise FileNotFoundError(checks.message("filepath", expected, path))
     # Keras reads the format from the end of the name.
-    with tempfile.TemporaryDirectory(
-        prefix=".saving-", dir=os.path.dirname(os.path.abspath(path))
-    ) as directory:
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=os.path.dirname(path)) as directory:
         written = os.path.join(directory, os.path.basename(path))
         yield written
         os.replace(written, path)

@@ -255,6 +255,51 @@ def loose_variables(module: tf.Module) -> list[keras.Variable]:
     return [*found, *(_SharedVariable(v) for v in module.variables if id(v) not in held)]
 
 
+def layers(network: keras.Layer) -> list[keras.Layer]:
+    """Returns a Keras layer and all layers inside it, outer ones first, each once."""
+    return network._flatten_layers()
+
+
+def seed_states(network: keras.Layer) -> list[keras.Variable]:
+    """Returns the variables of a Keras layer that hold random seeds, which Keras does not save."""
+    weights = {id(v) for v in network.weights}
+    return [
+        v
+        for v in network.variables
+        if id(v) not in weights and v.path.endswith("seed_generator_state")
+    ]
+
+
+def frozen(network: keras.Layer) -> dict[str, list[bool]]:
+    """Returns what in a Keras layer is trainable: the layers inside it, and the variables."""
+    return {
+        "layers": [bool(layer.trainable) for layer in layers(network)],
+        "variables": [bool(variable.trainable) for variable in network.variables],
+    }
+
+
+def freeze(network: keras.Layer, flags: dict[str, list[bool]]) -> None:
+    """Sets what `frozen` returned."""
+    for layer, trainable in zip(layers(network), flags["layers"], strict=True):
+        # A layer hands the flag down to those inside it, which come later.
+        layer.trainable = trainable
+    for variable, trainable in zip(network.variables, flags["variables"], strict=True):
+        variable.trainable = trainable
+
+
+def trained_by(optimizer: Any) -> list[keras.Variable] | None:
+    """Returns the variables that a Keras optimizer was built for; `None` where it is not built."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return inner._trainable_variables if inner.built else None
+
+
+def own_variables(optimizer: Any) -> set[int]:
+    """Returns the identities of the `tf.Variable`s of a Keras optimizer, listed or not."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    members = [v for v in vars(inner).values() if isinstance(v, keras.Variable)]
+    return {id(v._value) for v in [*optimizer.variables, *members]}
+
+
 def tf_variables(layer: keras.Layer) -> set[int]:
     """Returns the identities of the `tf.Variable`s inside the weights of a Keras layer."""
     return {id(variable._value) for variable in layer.variables}

@@ -2,12 +2,12 @@
 
 from tfp_genext.bijectors.act_norm import ActNorm
 from tfp_genext.bijectors.autoregressive import MaskedAutoregressive
-from tfp_genext.one_evaluation import OneEvaluationBijector
 from tfp_genext.bijectors.compose import Compose
 from tfp_genext.bijectors.conditioning import Conditioned
 from tfp_genext.bijectors.coupling import AdditiveCoupling, AffineCoupling
 from tfp_genext.bijectors.coupling_mask import Coupling
 from tfp_genext.bijectors.permute import Permute
+from tfp_genext.one_evaluation import OneEvaluationBijector
 
 __all__ = [
     "ActNorm",

@@ -25,7 +25,7 @@ def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distributio
 
     Raises:
       TypeError: where `flow` is no transformed distribution.
-      ValueError: where it takes no context, or one of another shape.
+      ValueError: where it takes no context, or one of another shape; for NaN or infinite values.
 
     Example:
 
@@ -44,6 +44,8 @@ def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distributio
     dtype = None if isinstance(conditional_input, tf.Variable) else flow.dtype
     if dtype is not None and not tf.is_tensor(conditional_input):
         conditional_input = tf.convert_to_tensor(conditional_input, dtype_hint=dtype)
+    if tf.is_tensor(conditional_input) and hasattr(conditional_input, "numpy"):
+        checks.finite("conditional_input", conditional_input.numpy())
     bound = bijectors.Conditioned(bijector, conditional_input)
     return tfd.TransformedDistribution(
         flow.distribution, bound, validate_args=flow.validate_args, name=f"conditioned_{flow.name}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
@@ -181,11 +182,15 @@ class DensityModel(keras.Model):
         """
         if loss is not None:
             raise ValueError(checks.message("loss", "None: the loss is the NLL", loss))
+        if kwargs.get("loss_weights") is not None:
+            expected = "None: there is one loss; weights of rows are `sample_weight` of `fit`"
+            raise ValueError(checks.message("loss_weights", expected, kwargs["loss_weights"]))
         super().compile(optimizer=optimizer, **kwargs)
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         call = _arguments(super().fit, args, kwargs)
+        _check_batch_size(call)
         if call.get("class_weight") is not None:
             raise ValueError(checks.message("class_weight", "None", call["class_weight"]))
         data = self._training_data(call)
@@ -217,8 +222,10 @@ class DensityModel(keras.Model):
         if kwargs.get("_use_cached_eval_dataset"):  # Keras, from within `fit`: checked already.
             return _with_clear_errors(super().evaluate, _arguments(super().evaluate, args, kwargs))
         call = _arguments(super().evaluate, args, kwargs)
+        _check_batch_size(call)
         call.update(vars(self._exact(self._training_data(call), call)))
         results = _with_clear_errors(super().evaluate, call)
+        self._refuse_nan("loss and metrics", keras.tree.flatten(results))
         if isinstance(results, (list, dict)) and not results:
             raise ValueError(data_lib.EMPTY)
         return results
@@ -226,11 +233,14 @@ class DensityModel(keras.Model):
     @functools.wraps(keras.Model.predict)
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         call = _arguments(super().predict, args, kwargs)
+        _check_batch_size(call)
         x = self._check.prediction(call.get("x"))
         data = data_lib.Data(*x) if isinstance(x, tuple) else data_lib.Data(x)
         exact = self._exact(data, call)
         call["x"] = x if exact is data else exact.x
-        return _with_clear_errors(super().predict, call)
+        log_prob = _with_clear_errors(super().predict, call)
+        self._refuse_nan("log-densities", log_prob)
+        return log_prob
 
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
@@ -314,6 +324,31 @@ class DensityModel(keras.Model):
     def save_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         _written_whole(super().save_weights, filepath, args, kwargs, suffix=".weights.h5")
 
+    @functools.wraps(keras.Model.load_weights)
+    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        before = [variable.numpy() for variable in self.variables]
+        try:
+            super().load_weights(filepath, *args, **kwargs)
+        except Exception:
+            for variable, value in zip(self.variables, before, strict=True):
+                variable.assign(value)
+            raise
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        for name, state in self._seed_states().items():
+            store[name] = state
+
+    def load_own_variables(self, store: Any) -> None:
+        states, names = self._seed_states(), list(store.keys())
+        super().load_own_variables({name: store[name] for name in names if name not in states})
+        for name, state in states.items():
+            state.assign(store[name])
+
+    def _seed_states(self) -> dict[str, keras.Variable]:
+        states = [s for network in self._networks for s in tracking.seed_states(network)]
+        return {f"seed_{i}": state for i, state in enumerate(states)}
+
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -322,18 +357,47 @@ class DensityModel(keras.Model):
             "distribution": saving.encode(self.distribution, "distribution"),
             "bits_per_dim": self._bits is not None,
             "conditional_event_shape": self._given_event_shape,
+            "frozen": [tracking.frozen(network) for network in self._networks],
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DensityModel:
-        with keras.saving.custom_object_scope(custom_objects or {}):
-            dtype = keras.saving.deserialize_keras_object(config["dtype"])
-            distribution = saving.decode(config["distribution"], "distribution")
-        return cls(**{**config, "dtype": dtype, "distribution": distribution})
+        flags = config["frozen"]
+        given = {k: v for k, v in config.items() if k != "frozen"}
+        given["dtype"] = keras.saving.deserialize_keras_object(config["dtype"])
+        given["distribution"] = saving.decode(
+            config["distribution"], "distribution", custom_objects=custom_objects
+        )
+        model = cls(**given)
+        for network, frozen in zip(model._networks, flags, strict=True):
+            tracking.freeze(network, frozen)
+        return model
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        config = super().get_compile_config()
+        if config:
+            saving.refuse_lambdas(config, "compile")
+            trained = tracking.trained_by(self.optimizer)
+            if trained is not None:
+                places = {id(variable): i for i, variable in enumerate(self.variables)}
+                config["trained"] = [places[id(variable)] for variable in trained]
+        return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        trained = config.get("trained")
+        given = {k: v for k, v in config.items() if k != "trained"}
+        self.compile(**keras.saving.deserialize_keras_object(given))
+        if trained is not None:
+            self.optimizer.build([self.variables[i] for i in trained])
+            _require_state(self.optimizer)
+
+    def _refuse_nan(self, what: str, values: Any) -> None:
+        number = np.count_nonzero(np.isnan(np.asarray(values, float)))
+        if number:
+            raise ValueError(
+                f"`x` must have {what} that are numbers. Received: {number} NaN: x is too far off "
+                f"for the dtype policy {self.dtype_policy.name}, or the weights are spoiled"
+            )
 
     def _exact(self, data: data_lib.Data, call: dict[str, Any]) -> data_lib.Data:
         """Keeps Keras from rounding arrays of float64 to its own float type."""
@@ -352,7 +416,8 @@ class DensityModel(keras.Model):
 
     def _build_networks(self) -> None:
         """Makes the variables of networks that wait for their first call."""
-        if all(network.built for network in self._networks):
+        parts = [layer for network in self._networks for layer in tracking.layers(network)]
+        if all(layer.built for layer in parts):
             return
         specs = [tf.TensorSpec([None, *self._check.event_shape], self.distribution.dtype)]
         if self._check.conditional_event_shape is not None:
@@ -376,7 +441,7 @@ class DensityModel(keras.Model):
         return data
 
     def _check_seen(self, used: Sequence[tf.Variable]) -> None:
-        held = tracking.tf_variables(self)
+        held = tracking.tf_variables(self) | tracking.own_variables(self.optimizer)
         hidden = [v for v in used if v.trainable and id(v) not in held]
         if hidden:
             raise ValueError(
@@ -395,6 +460,21 @@ class DensityModel(keras.Model):
             )
 
 
+def _require_state(optimizer: keras.optimizers.Optimizer) -> None:
+    """Has an optimizer's first loading raise, where Keras would warn and start anew."""
+
+    def load(store: Any) -> None:
+        del optimizer.load_own_variables
+        found, expected = len(store.keys()), len(optimizer.variables)
+        if found != expected:
+            raise ValueError(
+                f"`filepath` must hold the {expected} variables of the optimizer. Received: {found}"
+            )
+        optimizer.load_own_variables(store)
+
+    optimizer.load_own_variables = load
+
+
 def _context_shape(
     distribution: tfd.Distribution, given: tuple[int, ...] | None
 ) -> tuple[int, ...] | None:
@@ -407,6 +487,11 @@ def _context_shape(
         expected = f"{known}, as the networks of the distribution have it"
         raise ValueError(checks.message("conditional_event_shape", expected, given))
     return given
+
+
+def _check_batch_size(call: dict[str, Any]) -> None:
+    if call.get("batch_size") is not None:
+        checks.positive_int("batch_size", call["batch_size"])
 
 
 def _arguments(method: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
