@@ -37,13 +37,19 @@ class BijectorCase:
 
 @dataclasses.dataclass(frozen=True)
 class DistributionCase:
-    """How to build a distribution of vectors, given the event size."""
+    """How to build a distribution of vectors, given the event size; recipes take options too."""
 
     name: str
-    build: Callable[[int, str], tfd.Distribution]
+    build: Callable[..., tfd.Distribution]
     context: tuple[int, ...] | None = None
     networks: int = 0
     recipe: bool = True
+    # How far the log-density of a new flow may be from its base's.
+    start: float = 1e-12
+    # How many layers invert in float32: dense monotone networks are steep, two layers in one.
+    depth: int = 10
+    # How far these may miss: splines are steeper than affine maps.
+    round_trip: float = 1e-4
 
 
 def mlp(visible: int, params_shape: tuple[int, ...], dtype: str, **options: Any) -> gx.networks.MLP:
@@ -78,6 +84,26 @@ def made(dtype: str, **options: Any) -> gx.networks.MADE:
 
 def autoregressive(dtype: str, **options: Any) -> tfb.Bijector:
     return gx.bijectors.MaskedAutoregressive(made(dtype, **options))
+
+
+SPLINE = gx.transformers.Spline(num_bins=4, bound=3.0)
+
+
+def spline_coupling(dtype: str, **options: Any) -> tfb.Bijector:
+    network = mlp(2, (3, SPLINE.params_size), dtype, **options)
+    return gx.bijectors.SplineCoupling(2, conditioner=network, transformer=SPLINE)
+
+
+def transformed_made(
+    dtype: str, transformer: gx.transformers.Transformer, **options: Any
+) -> tfb.Bijector:
+    network = gx.networks.MADE(
+        D, transformer.params_size, [12, 9], activation="tanh", dtype=dtype, **options
+    )
+    network.build((None, D))
+    if isinstance(transformer, gx.transformers.Spline):
+        return gx.bijectors.MaskedAutoregressive(network, transformer=transformer)
+    return gx.bijectors.NeuralAutoregressive(network, transformer=transformer)
 
 
 def _lower_triangle(order: list[int]) -> np.ndarray:
@@ -176,6 +202,35 @@ BIJECTORS = [
             transformer=gx.transformers.Affine(scale_map=gx.transformers.SoftplusScale()),
         ),
     ),
+    BijectorCase(
+        "spline",
+        lambda dtype: spline_coupling(dtype),
+        dependencies=_coupling_dependencies(HALVES),
+    ),
+    BijectorCase(
+        "spline_conditional",
+        lambda dtype: spline_coupling(dtype, conditional_event_shape=CONTEXT),
+        context=CONTEXT,
+    ),
+    BijectorCase(
+        "spline_autoregressive",
+        lambda dtype: transformed_made(dtype, SPLINE),
+        dependencies=_lower_triangle(list(range(D))),
+    ),
+    BijectorCase(
+        "neural",
+        lambda dtype: transformed_made(dtype, gx.transformers.DeepSigmoidal(num_units=3)),
+        dependencies=_lower_triangle(list(range(D))),
+    ),
+    BijectorCase(
+        "neural_dense_conditional",
+        lambda dtype: transformed_made(
+            dtype,
+            gx.transformers.DeepDenseSigmoidal(num_units=2),
+            conditional_event_shape=CONTEXT,
+        ),
+        context=CONTEXT,
+    ),
     BijectorCase("act_norm", act_norm, dependencies=np.eye(D, dtype=bool), networks=0),
     BijectorCase("composed", composed, networks=2),
     BijectorCase("nested_conditional", nested_conditional, context=CONTEXT, networks=2),
@@ -183,13 +238,17 @@ BIJECTORS = [
 ]
 
 
-def _flow(recipe: Callable, **options: Any) -> Callable[[int, str], tfd.Distribution]:
-    def build(size: int, dtype: str) -> tfd.Distribution:
-        return recipe(
-            [size], num_layers=4, hidden_units=[8, 8], activation="tanh", dtype=dtype, **options
-        )
+def _flow(recipe: Callable, **options: Any) -> Callable[..., tfd.Distribution]:
+    defaults = {"num_layers": 4, "hidden_units": [8, 8], "activation": "tanh", **options}
+
+    def build(size: int, dtype: str, **overrides: Any) -> tfd.Distribution:
+        return recipe([size], dtype=dtype, **{**defaults, **overrides})
 
     return build
+
+
+SIGMOIDAL = gx.transformers.DeepSigmoidal(num_units=3)
+DENSE = gx.transformers.DeepDenseSigmoidal(num_units=2)
 
 
 def mixture(size: int, dtype: str) -> tfd.Distribution:
@@ -222,6 +281,34 @@ DISTRIBUTIONS = [
     ),
     DistributionCase("iaf", _flow(gx.flows.iaf), networks=4),
     DistributionCase("iaf_conditional", _flow(gx.flows.iaf, **_CONDITIONAL), CONTEXT, networks=4),
+    DistributionCase("nsf", _flow(gx.flows.nsf, num_bins=4), networks=4, round_trip=1e-3),
+    DistributionCase(
+        "nsf_coupling",
+        _flow(gx.flows.nsf, num_bins=4, autoregressive=False),
+        networks=4,
+        round_trip=1e-3,
+    ),
+    DistributionCase(
+        "nsf_conditional",
+        _flow(gx.flows.nsf, num_bins=4, autoregressive=False, act_norm=True, **_CONDITIONAL),
+        CONTEXT,
+        networks=4,
+        round_trip=1e-3,
+    ),
+    DistributionCase(
+        "naf", _flow(gx.flows.naf, num_layers=2, transformer=SIGMOIDAL), networks=2, start=1.0
+    ),
+    DistributionCase(
+        "naf_dense_conditional",
+        _flow(gx.flows.naf, num_layers=2, transformer=DENSE, **_CONDITIONAL),
+        CONTEXT,
+        networks=2,
+        start=1.0,
+        depth=3,
+    ),
+    DistributionCase(
+        "maf_mog", _flow(gx.flows.maf, num_layers=2, num_components=3), networks=3, start=10.0
+    ),
     DistributionCase("mixture", mixture, recipe=False),
 ]
 

@@ -63,10 +63,15 @@ def test_round_trips_at_every_batch_shape(case, dtype):
 
 
 def _log_abs_det(function, x):
-    with tf.GradientTape() as tape:
+    return np.linalg.slogdet(_jacobian(function, x))[1]
+
+
+def _jacobian(function, x):
+    """Returns the Jacobian of each row, a row of it at a time: loops are slow to vectorise."""
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         y = function(x)
-    return np.linalg.slogdet(tape.batch_jacobian(y, x).numpy())[1]
+    return tape.batch_jacobian(y, x, experimental_use_pfor=False).numpy()
 
 
 @each_bijector
@@ -180,10 +185,7 @@ def test_jacobian_holds_what_the_mask_allows_and_nothing_else(case):
     bijector = _built(case, "float64")
     kwargs = registry.conditions(case, (6,), "float64")
     x = registry.points((6, D), "float64")
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = bijector.forward(x, **kwargs)
-    found = np.abs(tape.batch_jacobian(y, x).numpy()).max(axis=0) > 0.0
+    found = np.abs(_jacobian(lambda t: bijector.forward(t, **kwargs), x)).max(axis=0) > 0.0
     np.testing.assert_array_equal(found, case.dependencies)
 
 
@@ -348,24 +350,23 @@ def test_a_new_flow_is_its_base(case):
     x = registry.points((4, D), "float64")
     kwargs = registry.distribution_kwargs(case, (4,), "float64")
     np.testing.assert_allclose(
-        flow.log_prob(x, **kwargs), flow.distribution.log_prob(x), rtol=1e-12
+        flow.log_prob(x, **kwargs), flow.distribution.log_prob(x), rtol=1e-12, atol=case.start
     )
 
 
 @each_recipe
-def test_ten_layers_round_trip_in_float32(case):
-    recipe = getattr(gx.flows, case.name.removesuffix("_normed").removesuffix("_conditional"))
-    flow = recipe([D], num_layers=10, hidden_units=[32, 32], conditional_event_shape=case.context)
+def test_deep_flows_round_trip_in_float32(case):
+    flow = case.build(D, "float32", num_layers=case.depth, hidden_units=[32, 32], activation="relu")
     registry.perturb(flow, size=0.1)
     kwargs = registry.conditions(case, (1000,), "float32")
     x = registry.points((1000, D), "float32")
     z = flow.bijector.inverse(x, **kwargs)
     assert np.abs(z - x).max() > 1.0
     back = flow.bijector.forward(tf.identity(z), **kwargs)
-    np.testing.assert_allclose(back, x, atol=1e-4)
+    np.testing.assert_allclose(back, x, atol=case.round_trip)
     y = flow.bijector.forward(tf.identity(x), **kwargs)
     back = flow.bijector.inverse(tf.identity(y), **kwargs)
-    np.testing.assert_allclose(back, x, atol=1e-4)
+    np.testing.assert_allclose(back, x, atol=case.round_trip)
 
 
 @each_recipe

@@ -16,6 +16,8 @@ RECIPES = {
     "real_nvp": gx.flows.real_nvp,
     "maf": gx.flows.maf,
     "iaf": gx.flows.iaf,
+    "nsf": gx.flows.nsf,
+    "naf": gx.flows.naf,
 }
 
 

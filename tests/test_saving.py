@@ -153,7 +153,7 @@ def tampered(path, change):
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     config = json.loads(parts["config.json"])
-    change(config["config"]["distribution"])
+    change(config["config"]["objects"]["distribution"])
     parts["config.json"] = json.dumps(config).encode()
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in parts.items():

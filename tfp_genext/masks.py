@@ -41,6 +41,11 @@ def coupling_mask(mask: Any) -> np.ndarray:
     return array
 
 
+def hashable(mask: Any) -> tuple[bool, ...] | None:
+    """Returns a user's coupling mask as a tuple, which TFP can compare; `None` as it is."""
+    return None if mask is None else tuple(coupling_mask(mask).tolist())
+
+
 def reversed_order(size: int, step: int) -> Sequence[int]:
     """Returns the permutation that turns a vector round; the same at every step."""
     del step

@@ -1,10 +1,10 @@
 """Bijectors: `tfb.Bijector` subclasses whose networks are Keras 3 layers."""
 
 from tfp_genext.bijectors.act_norm import ActNorm
-from tfp_genext.bijectors.autoregressive import MaskedAutoregressive
+from tfp_genext.bijectors.autoregressive import MaskedAutoregressive, NeuralAutoregressive
 from tfp_genext.bijectors.compose import Compose
 from tfp_genext.bijectors.conditioning import Conditioned
-from tfp_genext.bijectors.coupling import AdditiveCoupling, AffineCoupling
+from tfp_genext.bijectors.coupling import AdditiveCoupling, AffineCoupling, SplineCoupling
 from tfp_genext.bijectors.coupling_mask import Coupling
 from tfp_genext.bijectors.permute import Permute
 from tfp_genext.one_evaluation import OneEvaluationBijector
@@ -17,6 +17,8 @@ __all__ = [
     "Conditioned",
     "Coupling",
     "MaskedAutoregressive",
+    "NeuralAutoregressive",
     "OneEvaluationBijector",
     "Permute",
+    "SplineCoupling",
 ]

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks, tracking
+from tfp_genext import tracking
 from tfp_genext.bijectors import conditioner as conditioners
-from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
-from tfp_genext.transformers import Affine, Transformer
+from tfp_genext.bijectors.autoregressive_mask import Autoregressive
+from tfp_genext.transformers import Affine, DeepSigmoidal, Transformer
 
 
-@dataclasses.dataclass(frozen=True)
-class _Forward:
-    """The forward direction of a transformer; a value where the transformer is one."""
-
-    transformer: Transformer
-
-    def __call__(self, params: Sequence[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-        return self.transformer.bijector(params).forward(x)
-
-
-class MaskedAutoregressive(OneEvaluationBijector):
+class MaskedAutoregressive(Autoregressive):
     """Masked autoregressive flow on Keras 3 networks; a drop-in for `tfb.MaskedAutoregressiveFlow`.
 
     With a bijector g of scalars whose parameters for dimension k come from y_1 ... y_(k-1)
@@ -101,70 +90,26 @@ class MaskedAutoregressive(OneEvaluationBijector):
         tolerance: float = 0.0,
     ) -> None:
         parameters = dict(locals())
-        tolerance = checks.tolerance("tolerance", tolerance)
-        name = name or "masked_autoregressive_flow"
-        with tf.name_scope(name) as name:
+        with tf.name_scope(name or "masked_autoregressive_flow") as name:
             self._gives_bijector = bijector_fn is not None
-            self._conditioner = conditioners.one_function(
-                shift_and_log_scale_fn, bijector_fn, transformer, event_ndims=event_ndims
-            )
-            self._transformer = transformer or Affine()
-            self._check_transformer()
-            self._unroll_loop = unroll_loop
-            self._event_ndims = event_ndims
-            self._tolerance = tolerance
             super().__init__(
-                forward_min_event_ndims=event_ndims,
+                conditioners.one_function(
+                    shift_and_log_scale_fn, bijector_fn, transformer, event_ndims=event_ndims
+                ),
+                Affine() if transformer is None else transformer,
+                event_ndims=event_ndims,
+                unroll_loop=unroll_loop,
+                tolerance=tolerance,
                 is_constant_jacobian=is_constant_jacobian,
                 validate_args=validate_args,
                 parameters=parameters,
                 name=name,
             )
 
-    def _check_transformer(self) -> None:
-        if not isinstance(self._transformer, Transformer):
-            expected = "a gx.transformers.Transformer"
-            raise TypeError(checks.message("transformer", expected, self._transformer))
-        if not isinstance(self._conditioner, tracking.KerasNetwork):
-            return
-        given = getattr(self._conditioner.network, "params_size", self._transformer.params_size)
-        if given != self._transformer.params_size:
-            raise ValueError(
-                f"The network must return parameters of shape [..., D, "
-                f"{self._transformer.params_size}], as many as `transformer` needs. "
-                f"Received: params_size={given}"
-            )
-
-    @property
-    def conditional_event_shape(self) -> tuple[int, ...] | None:
-        return tracking.conditional_event_shape(self._conditioner)
-
-    def takes(self, condition: str) -> bool:
-        return tracking.takes(self._conditioner, condition)
-
-    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
-        inner = self._bijector(y, **conditions)
-        log_det = log_det_if_any(lambda: inner.inverse_log_det_jacobian(y, self._event_ndims))
-        return inner.inverse(y), log_det
-
-    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
-        network = self._conditioner
-        if isinstance(network, tracking.KerasNetwork) and network.solves:
-            y, params = network.solve(_Forward(self._transformer), x, self._tolerance, **conditions)
-            inner = self._transformer.bijector(params)
-        else:
-            inner = self._bijector(self._almost_all_passes(x, conditions), **conditions)
-            y = inner.forward(x)
-        log_det = log_det_if_any(lambda: inner.forward_log_det_jacobian(x, self._event_ndims))
-        return y, log_det
-
     def _bijector(self, y: tf.Tensor, **conditions: Any) -> tfb.Bijector:
         function = self._conditioner
         if isinstance(function, tracking.KerasNetwork):
-            size = y.shape[-1]
-            return conditioners.transformed_params(
-                function, self._transformer, y, size, **conditions
-            )
+            return super()._bijector(y, **conditions)
         output = function(y, **conditions)
         if self._gives_bijector:
             return conditioners.checked_inner(output, most=0) if self.validate_args else output
@@ -172,31 +117,69 @@ class MaskedAutoregressive(OneEvaluationBijector):
             output = tf.unstack(output, num=2, axis=-1)
         return conditioners.shift_and_scale(*output)
 
-    def _almost_all_passes(self, x: tf.Tensor, conditions: dict[str, Any]) -> tf.Tensor:
-        """Returns y after D - 1 passes: exact but for its last dimension, which nothing reads."""
-        shape = x.shape[-self._event_ndims :] if x.shape.rank is not None else x.shape
-        size = shape.num_elements()
 
-        def one_pass(y: tf.Tensor) -> tf.Tensor:
-            return self._bijector(y, **conditions).forward(x)
+class NeuralAutoregressive(Autoregressive):
+    """Neural autoregressive flow: each dimension goes through a monotone network of its own.
 
-        if self._unroll_loop:
-            if not size:
-                raise ValueError(
-                    f"The final {self._event_ndims} dimensions of `x` must be known at graph "
-                    f"construction time if `unroll_loop=True`. `x.shape: {x.shape!r}`. "
-                    f"Received: shape {x.shape}"
-                )
-            y = tf.zeros_like(x)
-            for _ in range(size - 1):
-                y = one_pass(y)
-            return y
-        # The first pass stands outside the loop, where a function may still make its variables.
-        most = size if size is not None else tf.reduce_prod(tf.shape(x)[-self._event_ndims :])
-        (y,) = tf.while_loop(
-            lambda _: True,
-            lambda y: (one_pass(y),),
-            (one_pass(tf.zeros_like(x)),),
-            maximum_iterations=tf.maximum(most - 2, 0),
-        )
-        return y
+    With a rising function F of scalars whose parameters for dimension k come from y_1 ... y_(k-1)
+    (Huang et al., 2018 [1]):
+
+        inverse   x_k = F(y_k; y_1 ... y_(k-1))        all at once
+        forward   y_k = F^-1(x_k; y_1 ... y_(k-1))     by root finding, one after the other
+        log-det   of the inverse: sum_k log F'(y_k)
+
+    The inverse, and so the density, costs one evaluation of the conditioner. F rises whatever the
+    conditioner says: see `gx.transformers.DeepSigmoidal` and `DeepDenseSigmoidal`.
+
+    Args:
+      conditioner: a Keras 3 layer, called as `layer(y, **condition)`, that returns
+        `[..., D, transformer.params_size]` or a tuple of tensors `[..., D]`, best a
+        `gx.networks.MADE`; or a callable `(y, D, **condition)` that returns the same. Any other
+        than MADE must be autoregressive itself, which nobody checks.
+      validate_args: passed to `tfb.Bijector`. Default: `False`.
+      name: name of the bijector. Default: `"neural_autoregressive"`.
+      transformer: the family of F. Default: `gx.transformers.DeepSigmoidal()`.
+      tolerance: as in `gx.bijectors.MaskedAutoregressive`. Default: 0.
+
+    Raises:
+      ValueError: where the conditioner is missing or returns another size.
+      TypeError: where `transformer` is no transformer.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    sigmoidal = gx.transformers.DeepSigmoidal(num_units=4)
+    network = gx.networks.MADE(3, sigmoidal.params_size, hidden_units=[16])
+    layer = gx.bijectors.NeuralAutoregressive(network, transformer=sigmoidal)
+    y = layer.forward(tf.ones([5, 3]))
+    tf.debugging.assert_near(layer.inverse(tf.identity(y)), tf.ones([5, 3]), atol=1e-4)
+    ```
+
+    #### References
+
+    [1]: Chin-Wei Huang, David Krueger, Alexandre Lacoste, Aaron Courville. Neural Autoregressive
+         Flows. 2018. https://arxiv.org/abs/1804.00779
+    """
+
+    def __init__(
+        self,
+        conditioner: Callable,
+        validate_args: bool = False,
+        name: str | None = None,
+        *,
+        transformer: Transformer | None = None,
+        tolerance: float = 0.0,
+    ) -> None:
+        parameters = dict(locals())
+        with tf.name_scope(name or "neural_autoregressive") as name:
+            super().__init__(
+                conditioners.checked_network(conditioner),
+                DeepSigmoidal() if transformer is None else transformer,
+                tolerance=tolerance,
+                validate_args=validate_args,
+                parameters=parameters,
+                name=name,
+            )

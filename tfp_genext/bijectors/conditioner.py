@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import tracking
+from tfp_genext import checks, tracking
 from tfp_genext.transformers import Transformer
 
 
 def transformed_params(
-    network: tracking.KerasNetwork,
+    function: tracking.KerasNetwork | Callable,
     transformer: Transformer,
     visible: tf.Tensor,
     num_units: int,
     **conditions: Any,
 ) -> tfb.Bijector:
-    """Returns the scalar bijector whose parameters a Keras layer computes from `visible`.
+    """Returns the scalar bijector whose parameters a conditioner computes from `visible`.
 
     Args:
-      network: gives `[..., num_units, params_size]`, or a tuple of `params_size` tensors
-        `[..., num_units]`; with one parameter `[..., num_units]` does too.
+      function: a Keras layer, called as `layer(visible, **conditions)`, or another callable, called
+        as `function(visible, num_units, **conditions)`. It gives `[..., num_units, params_size]`,
+        or a tuple of `params_size` tensors `[..., num_units]`; with one parameter
+        `[..., num_units]` does too.
       transformer: turns the parameters into a bijector.
-      visible: `[..., d]`, what the network may look at.
+      visible: `[..., d]`, what the conditioner may look at.
       num_units: how many units the bijector acts on.
-      **conditions: keyword arguments of the network, such as `conditional_input`.
+      **conditions: further keyword arguments, such as `conditional_input`.
 
     Raises:
-      ValueError: where the network's output has another size.
+      ValueError: where the output has another size.
     """
-    output = network(visible, **conditions)
+    if isinstance(function, tracking.KerasNetwork):
+        output, name = function(visible, **conditions), function.network.name
+    else:
+        output = function(visible, num_units, **conditions)
+        name = getattr(function, "__name__", type(function).__name__)
+    output = tf.nest.map_structure(tf.convert_to_tensor, output)
     params = _unstack(output, transformer.params_size, num_units)
     if params is None:
         shapes = tf.nest.map_structure(lambda t: t.shape.as_list(), output)
         raise ValueError(
-            f"The network `{network.network.name}` must return parameters of shape "
+            f"The network `{name}` must return parameters of shape "
             f"[..., {num_units}, {transformer.params_size}], or a tuple of "
             f"{transformer.params_size} of shape [..., {num_units}]. Received: shape {shapes}"
         )
@@ -86,6 +93,28 @@ def one_function(
             f"parameters are used as they are given. Received: {transformer=}"
         )
     return function
+
+
+def checked_transformer(transformer: Any) -> Transformer:
+    """Returns a transformer as it is.
+
+    Raises:
+      TypeError: where it is none.
+    """
+    if not isinstance(transformer, Transformer):
+        raise TypeError(checks.message("transformer", "a gx.transformers.Transformer", transformer))
+    return transformer
+
+
+def checked_network(conditioner: Any, *, event_ndims: int = 1) -> Any:
+    """Returns a conditioner, a Keras layer as `KerasNetwork`.
+
+    Raises:
+      ValueError: where it cannot be called.
+    """
+    if not callable(conditioner):
+        raise ValueError(checks.message("conditioner", "a Keras layer or callable", conditioner))
+    return tracking.track(conditioner, event_ndims=event_ndims)
 
 
 def checked_inner(inner: tfb.Bijector, *, most: int) -> tfb.Bijector:

@@ -5,6 +5,7 @@ Recipes create, bijectors receive: every variable exists when a recipe returns.
 
 from tfp_genext.flows.autoregressive import iaf, maf
 from tfp_genext.flows.coupling import nice, real_nvp
+from tfp_genext.flows.neural import naf, nsf
 from tfp_genext.flows.tools import (
     bijector_kwargs,
     condition,
@@ -19,6 +20,8 @@ __all__ = [
     "iaf",
     "initialize",
     "maf",
+    "naf",
     "nice",
+    "nsf",
     "real_nvp",
 ]

@@ -8,15 +8,16 @@ from typing import Any
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, masks
+from tfp_genext import bijectors, checks, masks
 from tfp_genext.flows.plan import (
     Permutation,
     VectorPlan,
     checked_transformer,
+    standard_logistic,
     standard_normal,
 )
 from tfp_genext.networks import MADE
-from tfp_genext.transformers import Transformer
+from tfp_genext.transformers import MixtureOfGaussians, Transformer
 
 
 def maf(
@@ -28,6 +29,7 @@ def maf(
     transformer: Transformer | None = None,
     permutation: Permutation | None = masks.reversed_order,
     act_norm: bool = False,
+    num_components: int | None = None,
     base: tfd.Distribution | None = None,
     conditional_event_shape: Sequence[int] | None = None,
     tolerance: float = 0.0,
@@ -53,7 +55,10 @@ def maf(
       permutation: called as `permutation(D, step)`, gives the order of the dimensions for the next
         layer; `None` for always the same. Default: `gx.masks.reversed_order`.
       act_norm: whether an `ActNorm` follows each layer on the data side. Default: `False`.
-      base: distribution of the noise, of event shape `[D]`. Default: standard normal.
+      num_components: number of Gaussians in the conditional mixtures of one more MADE, innermost,
+        whose density takes the place of the noise's: MAF MoG [1]. Default: none.
+      base: distribution of the noise, of event shape `[D]`. Default: standard normal; with
+        `num_components` it must be `None`.
       conditional_event_shape: shape of one event of `conditional_input`. Default: none.
       tolerance: relative change at which sampling takes a block of dimensions for solved. Default:
         0, which is as exact as D passes.
@@ -94,9 +99,16 @@ def maf(
         dtype,
         smallest=1,
     )
-    layer = _layers(plan, checked_transformer(transformer), tolerance)
+    layer = masked_layers(plan, checked_transformer(transformer), tolerance)
     steps = plan.steps(layer, permutation, act_norm, every=1)
-    return plan.transformed(standard_normal, steps, validate_args, name)
+    if num_components is None:
+        return plan.transformed(standard_normal, steps, validate_args, name)
+    if base is not None:
+        raise ValueError(checks.message("base", "None beside `num_components`", base))
+    mixture = MixtureOfGaussians(num_components=num_components)
+    # On logistic noise this layer's density is that of its mixtures.
+    steps.append(masked_layers(plan, mixture, tolerance)(plan.num_layers))
+    return plan.transformed(standard_logistic, steps, validate_args, name)
 
 
 def iaf(
@@ -171,18 +183,23 @@ def iaf(
         dtype,
         smallest=1,
     )
-    layer = _layers(plan, checked_transformer(transformer), tolerance)
+    layer = masked_layers(plan, checked_transformer(transformer), tolerance)
     steps = plan.steps(lambda i: tfb.Invert(layer(i)), permutation, act_norm, every=1)
     return plan.transformed(standard_normal, steps, validate_args, name)
 
 
-def _layers(
-    plan: VectorPlan, transformer: Transformer, tolerance: float
+def masked_layers(
+    plan: VectorPlan,
+    transformer: Transformer,
+    tolerance: float,
+    bijector: Callable = bijectors.MaskedAutoregressive,
 ) -> Callable[[int], tfb.Bijector]:
+    """Returns a function that makes the autoregressive layer of a number."""
+
     def layer(i: int) -> tfb.Bijector:
         network = plan.built(
             MADE, plan.size, transformer.params_size, inputs=plan.size, index=i, unstacked=True
         )
-        return bijectors.MaskedAutoregressive(network, transformer=transformer, tolerance=tolerance)
+        return bijector(network, transformer=transformer, tolerance=tolerance)
 
     return layer

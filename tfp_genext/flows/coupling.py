@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -95,15 +95,7 @@ def real_nvp(
         dtype,
         smallest=2,
     )
-
-    def layer(i: int) -> tfb.Bijector:
-        num_masked, visible, moved = _halves(plan, i)
-        shape = (moved, transformer.params_size)
-        network = plan.built(MLP, shape, inputs=visible, index=i, unstacked=True)
-        return bijectors.AffineCoupling(
-            num_masked, shift_and_log_scale_fn=network, transformer=transformer
-        )
-
+    layer = coupling_layers(plan, transformer)
     steps = plan.steps(layer, permutation, act_norm, every=2)
     return plan.transformed(standard_normal, steps, validate_args, name)
 
@@ -183,6 +175,20 @@ def nice(
     steps = plan.steps(layer, permutation, act_norm, every=2)
     scaling = tfb.Scale(log_scale=tf.Variable(tf.zeros([plan.size], plan.dtype), name="log_scale"))
     return plan.transformed(standard_logistic, [*steps, scaling], validate_args, name)
+
+
+def coupling_layers(plan: VectorPlan, transformer: Transformer) -> Callable[[int], tfb.Bijector]:
+    """Returns a function that makes the coupling layer of a number."""
+
+    def layer(i: int) -> tfb.Bijector:
+        num_masked, visible, moved = _halves(plan, i)
+        shape = (moved, transformer.params_size)
+        network = plan.built(MLP, shape, inputs=visible, index=i, unstacked=True)
+        return bijectors.AffineCoupling(
+            num_masked, shift_and_log_scale_fn=network, transformer=transformer
+        )
+
+    return layer
 
 
 def _halves(plan: VectorPlan, i: int) -> tuple[int, int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,14 +12,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, flows, numerics, saving, serving, tracking
+from tfp_genext import checks, flows, numerics, serving, tracking
 from tfp_genext.bijectors import act_norm
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses
+from tfp_genext.models.whole import WholeModel, bound_arguments
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
-class DensityModel(keras.Model):
+class DensityModel(WholeModel):
     """A Keras model that fits a TFP distribution by maximum likelihood.
 
         call      log p(x)                                       or log p(x | c)
@@ -189,7 +189,7 @@ class DensityModel(keras.Model):
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        call = _arguments(super().fit, args, kwargs)
+        call = bound_arguments(super().fit, args, kwargs)
         _check_batch_size(call)
         if call.get("class_weight") is not None:
             raise ValueError(checks.message("class_weight", "None", call["class_weight"]))
@@ -220,8 +220,10 @@ class DensityModel(keras.Model):
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("_use_cached_eval_dataset"):  # Keras, from within `fit`: checked already.
-            return _with_clear_errors(super().evaluate, _arguments(super().evaluate, args, kwargs))
-        call = _arguments(super().evaluate, args, kwargs)
+            return _with_clear_errors(
+                super().evaluate, bound_arguments(super().evaluate, args, kwargs)
+            )
+        call = bound_arguments(super().evaluate, args, kwargs)
         _check_batch_size(call)
         call.update(vars(self._exact(self._training_data(call), call)))
         results = _with_clear_errors(super().evaluate, call)
@@ -232,7 +234,7 @@ class DensityModel(keras.Model):
 
     @functools.wraps(keras.Model.predict)
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        call = _arguments(super().predict, args, kwargs)
+        call = bound_arguments(super().predict, args, kwargs)
         _check_batch_size(call)
         x = self._check.prediction(call.get("x"))
         data = data_lib.Data(*x) if isinstance(x, tuple) else data_lib.Data(x)
@@ -244,13 +246,13 @@ class DensityModel(keras.Model):
 
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        call = _arguments(super().train_on_batch, args, kwargs)
+        call = bound_arguments(super().train_on_batch, args, kwargs)
         call.update(vars(self._training_data(call)))
         return super().train_on_batch(**call)
 
     @functools.wraps(keras.Model.test_on_batch)
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        call = _arguments(super().test_on_batch, args, kwargs)
+        call = bound_arguments(super().test_on_batch, args, kwargs)
         call.update(vars(self._training_data(call)))
         return super().test_on_batch(**call)
 
@@ -316,80 +318,14 @@ class DensityModel(keras.Model):
         if verbose is not False:
             print(f"SavedModel written to {os.fspath(filepath)}")
 
-    @functools.wraps(keras.Model.save)
-    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        _written_whole(super().save, filepath, args, kwargs, suffix=".keras")
-
-    @functools.wraps(keras.Model.save_weights)
-    def save_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        _written_whole(super().save_weights, filepath, args, kwargs, suffix=".weights.h5")
-
-    @functools.wraps(keras.Model.load_weights)
-    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        before = [variable.numpy() for variable in self.variables]
-        try:
-            super().load_weights(filepath, *args, **kwargs)
-        except Exception:
-            for variable, value in zip(self.variables, before, strict=True):
-                variable.assign(value)
-            raise
-
-    def save_own_variables(self, store: Any) -> None:
-        super().save_own_variables(store)
-        for name, state in self._seed_states().items():
-            store[name] = state
-
-    def load_own_variables(self, store: Any) -> None:
-        states, names = self._seed_states(), list(store.keys())
-        super().load_own_variables({name: store[name] for name in names if name not in states})
-        for name, state in states.items():
-            state.assign(store[name])
-
-    def _seed_states(self) -> dict[str, keras.Variable]:
-        states = [s for network in self._networks for s in tracking.seed_states(network)]
-        return {f"seed_{i}": state for i, state in enumerate(states)}
-
-    def get_config(self) -> dict[str, Any]:
+    def _arguments_for_file(self) -> dict[str, Any]:
         return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
-            "distribution": saving.encode(self.distribution, "distribution"),
             "bits_per_dim": self._bits is not None,
             "conditional_event_shape": self._given_event_shape,
-            "frozen": [tracking.frozen(network) for network in self._networks],
         }
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DensityModel:
-        flags = config["frozen"]
-        given = {k: v for k, v in config.items() if k != "frozen"}
-        given["dtype"] = keras.saving.deserialize_keras_object(config["dtype"])
-        given["distribution"] = saving.decode(
-            config["distribution"], "distribution", custom_objects=custom_objects
-        )
-        model = cls(**given)
-        for network, frozen in zip(model._networks, flags, strict=True):
-            tracking.freeze(network, frozen)
-        return model
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        config = super().get_compile_config()
-        if config:
-            saving.refuse_lambdas(config, "compile")
-            trained = tracking.trained_by(self.optimizer)
-            if trained is not None:
-                places = {id(variable): i for i, variable in enumerate(self.variables)}
-                config["trained"] = [places[id(variable)] for variable in trained]
-        return config
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        trained = config.get("trained")
-        given = {k: v for k, v in config.items() if k != "trained"}
-        self.compile(**keras.saving.deserialize_keras_object(given))
-        if trained is not None:
-            self.optimizer.build([self.variables[i] for i in trained])
-            _require_state(self.optimizer)
+    def _tfp_arguments_for_file(self) -> dict[str, Any]:
+        return {"distribution": self.distribution}
 
     def _refuse_nan(self, what: str, values: Any) -> None:
         number = np.count_nonzero(np.isnan(np.asarray(values, float)))
@@ -460,21 +396,6 @@ class DensityModel(keras.Model):
             )
 
 
-def _require_state(optimizer: keras.optimizers.Optimizer) -> None:
-    """Has an optimizer's first loading raise, where Keras would warn and start anew."""
-
-    def load(store: Any) -> None:
-        del optimizer.load_own_variables
-        found, expected = len(store.keys()), len(optimizer.variables)
-        if found != expected:
-            raise ValueError(
-                f"`filepath` must hold the {expected} variables of the optimizer. Received: {found}"
-            )
-        optimizer.load_own_variables(store)
-
-    optimizer.load_own_variables = load
-
-
 def _context_shape(
     distribution: tfd.Distribution, given: tuple[int, ...] | None
 ) -> tuple[int, ...] | None:
@@ -494,33 +415,8 @@ def _check_batch_size(call: dict[str, Any]) -> None:
         checks.positive_int("batch_size", call["batch_size"])
 
 
-def _arguments(method: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-    arguments = dict(inspect.signature(method).bind(*args, **kwargs).arguments)
-    further = arguments.pop("kwargs", {})
-    return {**arguments, **further}
-
-
 def _with_clear_errors(method: Callable, call: dict[str, Any]) -> Any:
     try:
         return method(**call)
     except tf.errors.InvalidArgumentError as error:
         raise data_lib.clear_error(error) from error
-
-
-def _written_whole(
-    write: Callable, filepath: Any, args: tuple, kwargs: dict[str, Any], *, suffix: str
-) -> None:
-    """Writes a file that appears whole or not at all; other kinds as Keras writes them."""
-    call = {"overwrite": True, **_arguments(write, (filepath, *args), kwargs)}
-    path = os.fspath(filepath)
-    if path.endswith((".h5", ".hdf5")) and not path.endswith(suffix):
-        raise ValueError(checks.message("filepath", f"a name that ends in {suffix!r}", path))
-    if not path.endswith(suffix):
-        write(**call)
-        return
-    if os.path.exists(path) and not call["overwrite"]:
-        raise FileExistsError(
-            f"`filepath` must not exist yet, unless `overwrite=True`. Received: {filepath=}"
-        )
-    with saving.replacing(path) as written:
-        write(**{**call, "filepath": written})

@@ -37,7 +37,8 @@ class Problem:
     Args:
       structure: sizes of the network.
       activation: of the hidden layers.
-      update: elementwise and pure, from `params_size` parameters and noise of one shape.
+      update: elementwise and pure, from `params_size` parameters and noise of one shape; one that
+        says it is `heavy` is traced once, and evaluated for blocks of dimensions.
       tolerance: relative change at which a block counts as solved; 0 for none at all.
     """
 
@@ -45,6 +46,15 @@ class Problem:
     activation: Callable
     update: Update
     tolerance: float
+
+    def updated(self, flat_params: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+        """Returns what noise `[b, N]` becomes under flat parameters `[b * params_size, N]`."""
+        params = self.structure.separate(flat_params)
+        if not (getattr(self.update, "heavy", False) and _is_value(self.update)):
+            return self.update(params, z)
+        x = _traced_update(self.update, len(params), z.dtype)(params, z)
+        x.set_shape(z.shape)
+        return x
 
     def solver(self, dtype: tf.DType, *, context: bool, rows: int | None) -> Callable:
         """Returns `solve`, as a graph where that may be shared.
@@ -86,6 +96,18 @@ def traced(problem: Problem, dtype: tf.DType, context: bool, rows: int | None) -
         experimental_attributes={"_noinline": True},
     )
     return solve.get_concrete_function()
+
+
+@functools.lru_cache(maxsize=256)
+def _traced_update(update: Update, params_size: int, dtype: tf.DType) -> Callable:
+    """Returns a heavy update as a graph, which all blocks of all networks call."""
+    spec = tf.TensorSpec([None, None], dtype)
+    return tf.function(
+        update,
+        input_signature=[[spec] * params_size, spec],
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
 
 
 def _signature(structure: Structure, dtype: tf.DType, context: bool, rows: int | None) -> list[Any]:
@@ -142,7 +164,8 @@ class _System:
     def _leaves(self) -> list[int]:
         """Returns the edges of the leaves, the blocks of dimensions at which halving ends."""
         size = self.structure.size
-        number = size if size <= _MOST_SINGLE else min(_MOST_BLOCKS, round(math.sqrt(size)))
+        single = size <= _MOST_SINGLE and not getattr(self.problem.update, "heavy", False)
+        number = size if single else min(_MOST_BLOCKS, round(math.sqrt(size)))
         return np.linspace(0, size, number + 1).round().astype(int).tolist()
 
     def _constants(self, offsets: Sequence[tf.Tensor], z: tf.Tensor) -> list[tf.Tensor]:
@@ -236,14 +259,13 @@ class _Block:
         number = len(self.sums)
         if number - 1 not in self.products:
             # The parameters do not depend on x: it is a single dimension.
-            return self.problem.update(self.problem.structure.separate(self.sums[-1]), z)
+            return self.problem.updated(self.sums[-1], z)
 
         def sweep(x: tf.Tensor, *tensors: tf.Tensor) -> tf.Tensor:
             *parts, noise = tensors
             products = dict(zip(self.products, parts[number:], strict=True))
             block = dataclasses.replace(self, sums=parts[:number], products=products)
-            *_, params = block.evaluate(x)
-            return self.problem.update(self.problem.structure.separate(params), noise)
+            return self.problem.updated(block.evaluate(x)[-1], noise)
 
         tensors = (*self.sums, *self.products.values(), z)
         return _fixed_point(sweep, z, tensors, z.shape[0], self.problem.tolerance)

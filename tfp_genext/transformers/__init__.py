@@ -2,6 +2,7 @@
 
 from tfp_genext.transformers.affine import Additive, Affine
 from tfp_genext.transformers.base import Transformer
+from tfp_genext.transformers.mixture import MixtureOfGaussians
 from tfp_genext.transformers.scales import (
     ExpScale,
     PlainScale,
@@ -9,14 +10,20 @@ from tfp_genext.transformers.scales import (
     SigmoidScale,
     SoftplusScale,
 )
+from tfp_genext.transformers.sigmoidal import DeepDenseSigmoidal, DeepSigmoidal
+from tfp_genext.transformers.spline import Spline
 
 __all__ = [
     "Additive",
     "Affine",
+    "DeepDenseSigmoidal",
+    "DeepSigmoidal",
     "ExpScale",
+    "MixtureOfGaussians",
     "PlainScale",
     "ScaleMap",
     "SigmoidScale",
     "SoftplusScale",
+    "Spline",
     "Transformer",
 ]

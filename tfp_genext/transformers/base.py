@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import ClassVar
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
@@ -19,6 +20,10 @@ class Transformer(abc.ABC):
     starts at zero starts as the identity.
     """
 
+    # Whether its bijector is made of so many operations that one for each dimension would take long
+    # to trace: then samplers take dimensions together, and go over them several times.
+    heavy: ClassVar[bool] = False
+
     @property
     @abc.abstractmethod
     def params_size(self) -> int:
@@ -27,3 +32,16 @@ class Transformer(abc.ABC):
     @abc.abstractmethod
     def bijector(self, params: Sequence[tf.Tensor]) -> tfb.Bijector:
         """Returns the scalar bijector of `params_size` tensors of one shape, whatever shape."""
+
+
+def aligned(stacked: tf.Tensor, x: tf.Tensor, *, axes: int = 1) -> tf.Tensor:
+    """Returns stacked parameters `[..., *shape]` that broadcast against `x`.
+
+    Args:
+      stacked: `axes` leading axes, then the shape of the points that the parameters are for.
+      x: points, perhaps of more axes than the parameters are for.
+      axes: number of leading axes. Default: 1.
+    """
+    for _ in range(x.shape.rank - (stacked.shape.rank - axes)):
+        stacked = tf.expand_dims(stacked, axes)
+    return stacked

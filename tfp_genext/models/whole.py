@@ -1,0 +1,151 @@
+"""What all models share in being put away and taken up again."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from tfp_genext import checks, saving, tracking
+
+
+class WholeModel(keras.Model):
+    """A Keras model of TFP objects, in files that hold all of it or do not exist; abstract.
+
+    Subclasses list the Keras layers that their TFP objects hold as `_networks`.
+    """
+
+    _networks: Sequence[keras.Layer]
+
+    @abc.abstractmethod
+    def _arguments_for_file(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor that are plain data."""
+
+    @abc.abstractmethod
+    def _tfp_arguments_for_file(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor that are TFP objects."""
+
+    @functools.wraps(keras.Model.save)
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        _written_whole(super().save, filepath, args, kwargs, suffix=".keras")
+
+    @functools.wraps(keras.Model.save_weights)
+    def save_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        _written_whole(super().save_weights, filepath, args, kwargs, suffix=".weights.h5")
+
+    @functools.wraps(keras.Model.load_weights)
+    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        before = [variable.numpy() for variable in self.variables]
+        try:
+            super().load_weights(filepath, *args, **kwargs)
+        except Exception:
+            for variable, value in zip(self.variables, before, strict=True):
+                variable.assign(value)
+            raise
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        for name, state in self._seed_states().items():
+            store[name] = state
+
+    def load_own_variables(self, store: Any) -> None:
+        states, names = self._seed_states(), list(store.keys())
+        super().load_own_variables({name: store[name] for name in names if name not in states})
+        for name, state in states.items():
+            state.assign(store[name])
+
+    def _seed_states(self) -> dict[str, keras.Variable]:
+        states = [s for network in self._networks for s in tracking.seed_states(network)]
+        return {f"seed_{i}": state for i, state in enumerate(states)}
+
+    def get_config(self) -> dict[str, Any]:
+        objects = self._tfp_arguments_for_file()
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "frozen": [tracking.frozen(network) for network in self._networks],
+            "arguments": self._arguments_for_file(),
+            "objects": {name: saving.encode(value, name) for name, value in objects.items()},
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> WholeModel:
+        objects = {
+            name: saving.decode(value, name, custom_objects=custom_objects)
+            for name, value in config["objects"].items()
+        }
+        model = cls(
+            **config["arguments"],
+            **objects,
+            name=config["name"],
+            trainable=config["trainable"],
+            dtype=keras.saving.deserialize_keras_object(config["dtype"]),
+        )
+        for network, frozen in zip(model._networks, config["frozen"], strict=True):
+            tracking.freeze(network, frozen)
+        return model
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        config = super().get_compile_config()
+        if config:
+            saving.refuse_lambdas(config, "compile")
+            trained = tracking.trained_by(self.optimizer)
+            if trained is not None:
+                places = {id(variable): i for i, variable in enumerate(self.variables)}
+                config["trained"] = [places[id(variable)] for variable in trained]
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        trained = config.get("trained")
+        given = {k: v for k, v in config.items() if k != "trained"}
+        self.compile(**keras.saving.deserialize_keras_object(given))
+        if trained is not None:
+            self.optimizer.build([self.variables[i] for i in trained])
+            _require_state(self.optimizer)
+
+
+def _require_state(optimizer: keras.optimizers.Optimizer) -> None:
+    """Has an optimizer's first loading raise, where Keras would warn and start anew."""
+
+    def load(store: Any) -> None:
+        del optimizer.load_own_variables
+        found, expected = len(store.keys()), len(optimizer.variables)
+        if found != expected:
+            raise ValueError(
+                f"`filepath` must hold the {expected} variables of the optimizer. Received: {found}"
+            )
+        optimizer.load_own_variables(store)
+
+    optimizer.load_own_variables = load
+
+
+def bound_arguments(method: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a call by name, those of `**kwargs` among them."""
+    arguments = dict(inspect.signature(method).bind(*args, **kwargs).arguments)
+    further = arguments.pop("kwargs", {})
+    return {**arguments, **further}
+
+
+def _written_whole(
+    write: Callable, filepath: Any, args: tuple, kwargs: dict[str, Any], *, suffix: str
+) -> None:
+    """Writes a file that appears whole or not at all; other kinds as Keras writes them."""
+    call = {"overwrite": True, **bound_arguments(write, (filepath, *args), kwargs)}
+    path = os.fspath(filepath)
+    if path.endswith((".h5", ".hdf5")) and not path.endswith(suffix):
+        raise ValueError(checks.message("filepath", f"a name that ends in {suffix!r}", path))
+    if not path.endswith(suffix):
+        write(**call)
+        return
+    if os.path.exists(path) and not call["overwrite"]:
+        raise FileExistsError(
+            f"`filepath` must not exist yet, unless `overwrite=True`. Received: {filepath=}"
+        )
+    with saving.replacing(path) as written:
+        write(**{**call, "filepath": written})

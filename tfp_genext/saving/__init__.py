@@ -1,0 +1,19 @@
+"""TFP objects as plain data, so that a `.keras` file can hold a whole model.
+
+A distribution becomes the name of its public class and the arguments it was made with; so does
+every bijector in it. Constants become typed arrays, to the bit. What has an identity, a variable, a
+Keras layer, a distribution or a bijector that stands in two places, is written once and referred to
+by number, so that what was shared is shared again. Variables stand here with their values, from
+which some of TFP's classes compute when they are made; those of Keras layers are in the weights.
+
+Reading runs nothing that the file names: classes come from a closed list, TFP's public
+distributions and bijectors and ours; Keras layers from Keras, in its own safe mode; functions are
+refused on the way in.
+"""
+
+from tfp_genext.saving.files import replacing
+from tfp_genext.saving.keras_layers import refuse_lambdas
+from tfp_genext.saving.reader import decode
+from tfp_genext.saving.writer import encode
+
+__all__ = ["decode", "encode", "refuse_lambdas", "replacing"]

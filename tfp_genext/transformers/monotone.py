@@ -1,0 +1,78 @@
+"""Scalar functions that are known to rise, and their inverses by bracketed root finding."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
+
+_MOST_ITERATIONS = 100
+_LARGEST_EXPONENT = 40.0
+
+
+class Rising(OneEvaluationBijector):
+    """The bijector whose inverse is a rising function F of each number; abstract.
+
+        inverse   x = F(y)
+        forward   y = F^-1(x), by bracketed root finding, to rounding
+        log-det   -log(F'(y))
+
+    The inverse, which densities need, is one evaluation of F. Gradients through the forward
+    direction are those of the implicit function theorem: they reach the point and whatever F is
+    made of.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(forward_min_event_ndims=0, name=name)
+
+    @abc.abstractmethod
+    def _evaluate(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns F(y) and log(F'(y))."""
+
+    @abc.abstractmethod
+    def _bracket(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns numbers below and above F^-1(x)."""
+
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        return self._evaluate(y)
+
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        root, error = self._root(x)
+        root = self._newton_step(root, x, error)
+        return root, -self._evaluate(root)[1]
+
+    def _root(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns F^-1(x) without gradients, and how far off it may be."""
+        low, high = self._bracket(x)
+        # Rounding can put an end of the bracket on the wrong side, by no more than this.
+        error = 4.0 * np.finfo(x.dtype.as_numpy_dtype).eps * (1.0 + tf.abs(low) + tf.abs(high))
+        found = tfp.math.find_root_chandrupatla(
+            lambda y: self._evaluate(y)[0] - x,
+            low - error,
+            high + error,
+            position_tolerance=error,
+            max_iterations=_MOST_ITERATIONS,
+        )
+        return tf.stop_gradient(found.estimated_root), tf.stop_gradient(error)
+
+    def _newton_step(self, root: tf.Tensor, x: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
+        """Returns the root after a step no longer than its error, with the gradient of F^-1(x).
+
+        By the implicit function theorem dy = (dx - dF(y)) / F'(y), which is the gradient of the
+        whole step; its length is bounded where rounding of F would have it jump along a plateau.
+        """
+        value, log_slope = self._evaluate(root)
+        reciprocal = tf.exp(tf.minimum(-log_slope, _LARGEST_EXPONENT))
+        step = (value - x) * tf.stop_gradient(reciprocal)
+        bounded = tf.clip_by_value(step, -2.0 * error, 2.0 * error)
+        return root - (tf.stop_gradient(bounded) + (step - tf.stop_gradient(step)))
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
+        del dtype
+        return {}
