@@ -21,23 +21,31 @@ tfd = tfp.distributions
 D = 5
 CONTEXT = (3,)
 HALVES = [True, True, False, False, False]
+IMAGE = (4, 2, 2)
 SCATTERED = [True, False, True, False, False]
 
 
 @dataclasses.dataclass(frozen=True)
 class BijectorCase:
-    """How to build a bijector on `[D]`, and what its Jacobian may hold."""
+    """How to build a bijector, and what its Jacobian may hold."""
 
     name: str
     build: Callable[[str], tfb.Bijector]
     context: tuple[int, ...] | None = None
     dependencies: np.ndarray | None = None
     networks: int = 1
+    # Shape of an event, and of what `forward` makes of it.
+    event: tuple[int, ...] = (D,)
+    image: tuple[int, ...] | None = None
+
+    @property
+    def after(self) -> tuple[int, ...]:
+        return self.event if self.image is None else self.image
 
 
 @dataclasses.dataclass(frozen=True)
 class DistributionCase:
-    """How to build a distribution of vectors, given the event size; recipes take options too."""
+    """How to build a distribution, given the size of vectors; recipes take options too."""
 
     name: str
     build: Callable[..., tfd.Distribution]
@@ -46,10 +54,15 @@ class DistributionCase:
     recipe: bool = True
     # How far the log-density of a new flow may be from its base's.
     start: float = 1e-12
-    # How many layers invert in float32: dense monotone networks are steep, two layers in one.
-    depth: int = 10
-    # How far these may miss: splines are steeper than affine maps.
+    event: tuple[int, ...] = (D,)
+    # A deep flow of this kind that inverts in float32.
+    deep: dict[str, Any] = dataclasses.field(default_factory=lambda: _deep(10))
+    # How far that may miss: splines are steeper than affine maps.
     round_trip: float = 1e-4
+
+
+def _deep(num_layers: int) -> dict[str, Any]:
+    return {"num_layers": num_layers, "hidden_units": [32, 32], "activation": "relu"}
 
 
 def mlp(visible: int, params_shape: tuple[int, ...], dtype: str, **options: Any) -> gx.networks.MLP:
@@ -117,6 +130,32 @@ SHUFFLED = [3, 0, 4, 1, 2]
 def act_norm(dtype: str) -> tfb.Bijector:
     zeros = tf.zeros([D], dtype)
     return gx.bijectors.ActNorm(tf.Variable(zeros), tf.Variable(zeros))
+
+
+def mixing(dtype: str) -> tfb.Bijector:
+    return gx.bijectors.Invertible1x1Conv.random(D, seed=3, dtype=dtype)
+
+
+def affine_of(size: int, dtype: str) -> tfb.Bijector:
+    network = mlp(1, (size - 1, 2), dtype)
+    return gx.bijectors.AffineCoupling(1, shift_and_log_scale_fn=network)
+
+
+def conv_net(visible: int, params_shape: tuple[int, ...], dtype: str, **options: Any):
+    network = gx.networks.ConvNet(params_shape, 4, activation="tanh", dtype=dtype, **options)
+    network.build((None, None, None, visible))
+    return network
+
+
+def channel_coupling(dtype: str) -> tfb.Bijector:
+    network = conv_net(1, (1, 2), dtype)
+    return gx.bijectors.AffineCoupling(1, shift_and_log_scale_fn=network, event_ndims=3)
+
+
+def checkerboard_coupling(dtype: str, **options: Any) -> tfb.Bijector:
+    network = conv_net(2, (2, 2), dtype, num_blocks=1, **options)
+    mask = gx.masks.checkerboard(4, 2)
+    return gx.bijectors.AffineCoupling(mask=mask, shift_and_log_scale_fn=network, event_ndims=3)
 
 
 def callable_affine(dtype: str) -> tfb.Bijector:
@@ -231,6 +270,16 @@ BIJECTORS = [
         ),
         context=CONTEXT,
     ),
+    BijectorCase("invertible_1x1_conv", mixing, networks=0),
+    BijectorCase("partial", lambda dtype: gx.bijectors.Partial(affine_of(3, dtype), 3), networks=1),
+    BijectorCase("channels", channel_coupling, event=IMAGE),
+    BijectorCase("checkerboard", checkerboard_coupling, event=IMAGE),
+    BijectorCase(
+        "checkerboard_conditional",
+        lambda dtype: checkerboard_coupling(dtype, conditional_event_shape=CONTEXT),
+        context=CONTEXT,
+        event=IMAGE,
+    ),
     BijectorCase("act_norm", act_norm, dependencies=np.eye(D, dtype=bool), networks=0),
     BijectorCase("composed", composed, networks=2),
     BijectorCase("nested_conditional", nested_conditional, context=CONTEXT, networks=2),
@@ -239,7 +288,7 @@ BIJECTORS = [
 
 
 def _flow(recipe: Callable, **options: Any) -> Callable[..., tfd.Distribution]:
-    defaults = {"num_layers": 4, "hidden_units": [8, 8], "activation": "tanh", **options}
+    defaults = {"num_layers": 2, "hidden_units": [8, 8], "activation": "tanh", **options}
 
     def build(size: int, dtype: str, **overrides: Any) -> tfd.Distribution:
         return recipe([size], dtype=dtype, **{**defaults, **overrides})
@@ -249,6 +298,20 @@ def _flow(recipe: Callable, **options: Any) -> Callable[..., tfd.Distribution]:
 
 SIGMOIDAL = gx.transformers.DeepSigmoidal(num_units=3)
 DENSE = gx.transformers.DeepDenseSigmoidal(num_units=2)
+
+
+def _image(recipe: Callable, **options: Any) -> Callable[..., tfd.Distribution]:
+    """A flow of images, whose size is its own."""
+
+    def build(size: int, dtype: str, **overrides: Any) -> tfd.Distribution:
+        del size
+        return recipe(IMAGE, dtype=dtype, **{**options, **overrides})
+
+    return build
+
+
+_GLOW = {"num_levels": 1, "num_steps": 2, "hidden_channels": 4, "activation": "tanh"}
+_DEEP_GLOW = {"num_steps": 8, "hidden_channels": 16}
 
 
 def mixture(size: int, dtype: str) -> tfd.Distribution:
@@ -266,48 +329,58 @@ _NORMED = {"act_norm": True, "permutation": gx.masks.random_order(7)}
 _CONDITIONAL = {"conditional_event_shape": CONTEXT}
 
 DISTRIBUTIONS = [
-    DistributionCase("real_nvp", _flow(gx.flows.real_nvp), networks=4),
-    DistributionCase("real_nvp_normed", _flow(gx.flows.real_nvp, **_NORMED), networks=4),
+    DistributionCase("real_nvp", _flow(gx.flows.real_nvp), networks=2),
     DistributionCase(
-        "real_nvp_conditional", _flow(gx.flows.real_nvp, **_CONDITIONAL), CONTEXT, networks=4
+        "real_nvp_normed", _flow(gx.flows.real_nvp, num_layers=4, **_NORMED), networks=4
     ),
-    DistributionCase("nice", _flow(gx.flows.nice), networks=4),
     DistributionCase(
-        "nice_conditional", _flow(gx.flows.nice, **_NORMED, **_CONDITIONAL), CONTEXT, networks=4
+        "real_nvp_conditional", _flow(gx.flows.real_nvp, **_CONDITIONAL), CONTEXT, networks=2
     ),
-    DistributionCase("maf", _flow(gx.flows.maf), networks=4),
+    DistributionCase("nice", _flow(gx.flows.nice), networks=2),
     DistributionCase(
-        "maf_conditional", _flow(gx.flows.maf, act_norm=True, **_CONDITIONAL), CONTEXT, networks=4
+        "nice_conditional", _flow(gx.flows.nice, **_NORMED, **_CONDITIONAL), CONTEXT, networks=2
     ),
-    DistributionCase("iaf", _flow(gx.flows.iaf), networks=4),
-    DistributionCase("iaf_conditional", _flow(gx.flows.iaf, **_CONDITIONAL), CONTEXT, networks=4),
-    DistributionCase("nsf", _flow(gx.flows.nsf, num_bins=4), networks=4, round_trip=1e-3),
+    DistributionCase("maf", _flow(gx.flows.maf), networks=2),
+    DistributionCase(
+        "maf_conditional", _flow(gx.flows.maf, act_norm=True, **_CONDITIONAL), CONTEXT, networks=2
+    ),
+    DistributionCase("iaf", _flow(gx.flows.iaf), networks=2),
+    DistributionCase("iaf_conditional", _flow(gx.flows.iaf, **_CONDITIONAL), CONTEXT, networks=2),
+    DistributionCase("nsf", _flow(gx.flows.nsf, num_bins=4), networks=2, round_trip=1e-3),
     DistributionCase(
         "nsf_coupling",
         _flow(gx.flows.nsf, num_bins=4, autoregressive=False),
-        networks=4,
+        networks=2,
         round_trip=1e-3,
     ),
     DistributionCase(
         "nsf_conditional",
         _flow(gx.flows.nsf, num_bins=4, autoregressive=False, act_norm=True, **_CONDITIONAL),
         CONTEXT,
-        networks=4,
+        networks=2,
         round_trip=1e-3,
     ),
-    DistributionCase(
-        "naf", _flow(gx.flows.naf, num_layers=2, transformer=SIGMOIDAL), networks=2, start=1.0
-    ),
+    DistributionCase("naf", _flow(gx.flows.naf, transformer=SIGMOIDAL), networks=2, start=1.0),
     DistributionCase(
         "naf_dense_conditional",
-        _flow(gx.flows.naf, num_layers=2, transformer=DENSE, **_CONDITIONAL),
+        _flow(gx.flows.naf, transformer=DENSE, **_CONDITIONAL),
         CONTEXT,
         networks=2,
         start=1.0,
-        depth=3,
+        # Steeper than others: each layer is two.
+        deep=_deep(3),
+    ),
+    DistributionCase("maf_mog", _flow(gx.flows.maf, num_components=3), networks=3, start=10.0),
+    DistributionCase(
+        "glow", _image(gx.flows.glow, **_GLOW), networks=2, event=IMAGE, deep=_DEEP_GLOW
     ),
     DistributionCase(
-        "maf_mog", _flow(gx.flows.maf, num_layers=2, num_components=3), networks=3, start=10.0
+        "glow_conditional",
+        _image(gx.flows.glow, **_GLOW, **_CONDITIONAL),
+        CONTEXT,
+        networks=2,
+        event=IMAGE,
+        deep=_DEEP_GLOW,
     ),
     DistributionCase("mixture", mixture, recipe=False),
 ]

@@ -112,7 +112,7 @@ def trained(distribution, data):
 
 
 def data_for(distribution):
-    rows = registry.points((64, D), distribution.dtype.name).numpy()
+    rows = registry.points((64, *distribution.event_shape), distribution.dtype.name).numpy()
     context = gx.flows.conditional_event_shape(distribution)
     if context is None:
         return (rows,)

@@ -16,7 +16,7 @@ FLOORS = [
     {"_backend", "_version", "checks"},
     {"masks", "numerics"},
     {"one_evaluation"},
-    {"networks", "transformers"},
+    {"networks", "layers", "transformers"},
     {"tracking"},
     {"bijectors"},
     {"flows"},
@@ -69,7 +69,7 @@ def test_the_lowest_floors_know_numpy_and_tensorflow_only():
 def test_networks_know_no_tfp_and_transformers_no_keras():
     for path in MODULES:
         outside = {name.split(".")[0] for name in _imports(path)}
-        if _room(path) == "networks":
+        if _room(path) in ("networks", "layers"):
             assert "tensorflow_probability" not in outside
         if _room(path) == "transformers":
             assert "keras" not in outside

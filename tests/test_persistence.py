@@ -15,10 +15,6 @@ import tensorflow as tf
 
 import tfp_genext as gx
 
-# One worker for all, which so makes the models once.
-pytestmark = pytest.mark.xdist_group("persistence")
-# One worker for all, which so makes the models once.
-pytestmark = pytest.mark.xdist_group("persistence")
 HERE = pathlib.Path(__file__).parent
 
 

@@ -22,7 +22,7 @@ def _requests(case):
     """One request for each signature and batch size, and what Python answers."""
     seeds = np.stack([np.arange(1000), np.arange(1000) + 7], axis=-1).astype(np.int32)
     for batch in (1, 1000):
-        x = {"x": registry.points((batch, D), "float32").numpy()}
+        x = {"x": registry.points((batch, *case.event), "float32").numpy()}
         context = {
             name: value.numpy()
             for name, value in registry.conditions(case, (batch,), "float32").items()

@@ -36,6 +36,12 @@ def conditional():
     return model(conditional_event_shape=[2])
 
 
+def images_model():
+    made = gx.models.DensityModel(flow(), preprocessing=gx.layers.Dequantize(256))
+    made.compile()
+    return made
+
+
 def affine(*args, **kwargs):
     return gx.bijectors.AffineCoupling(
         *args, **{"shift_and_log_scale_fn": lambda x0, n: (x0[..., :1], None), **kwargs}
@@ -642,6 +648,168 @@ TABLE = [
         lambda: gx.flows.initialize(flow(act_norm=True), spoiled(np.nan)),
         ValueError,
         FINITE,
+    ),
+    # Splines and monotone networks.
+    (
+        "a spline without bins",
+        lambda: gx.transformers.Spline(num_bins=0),
+        ValueError,
+        "`num_bins` must be an integer of at least 1",
+    ),
+    (
+        "a spline without an interval",
+        lambda: gx.transformers.Spline(bound=0.0),
+        ValueError,
+        "`bound` must be a finite number above 0",
+    ),
+    (
+        "half a unit of a monotone network",
+        lambda: gx.transformers.DeepSigmoidal(num_units=2.5),
+        TypeError,
+        "`num_units` must be an integer of at least 1",
+    ),
+    (
+        "a monotone network without layers",
+        lambda: gx.transformers.DeepDenseSigmoidal(num_layers=0),
+        ValueError,
+        "`num_layers` must be an integer of at least 1",
+    ),
+    (
+        "a mixture without components",
+        lambda: gx.flows.maf([D], **SMALL, num_components=0),
+        ValueError,
+        "`num_components` must be an integer of at least 1",
+    ),
+    (
+        "a base under a mixture",
+        lambda: gx.flows.maf(
+            [D], **SMALL, num_components=2, base=tfd.MultivariateNormalDiag(tf.zeros([D]))
+        ),
+        ValueError,
+        "`base` must be None beside `num_components`",
+    ),
+    (
+        "a spline coupling without conditioner",
+        lambda: gx.bijectors.SplineCoupling(1),
+        ValueError,
+        "`conditioner` must be a Keras layer or callable",
+    ),
+    (
+        "a spline coupling by name",
+        lambda: gx.bijectors.SplineCoupling(1, conditioner=tf.exp, transformer="spline"),
+        TypeError,
+        "`transformer` must be a gx.transformers.Transformer",
+    ),
+    (
+        "a monotone layer on too few parameters",
+        lambda: gx.bijectors.NeuralAutoregressive(gx.networks.MADE(D, 2, [4])),
+        ValueError,
+        "The network must return parameters of shape",
+    ),
+    (
+        "one dimension of couplings",
+        lambda: gx.flows.nsf([1], **SMALL, autoregressive=False),
+        ValueError,
+        EVENT,
+    ),
+    # Images.
+    (
+        "an odd height",
+        lambda: gx.bijectors.Squeeze().forward(np.zeros([2, 3, 4, 1])),
+        ValueError,
+        "The height of an image must be a multiple of 2",
+    ),
+    (
+        "an odd width",
+        lambda: gx.bijectors.Squeeze().forward(np.zeros([2, 4, 3, 1])),
+        ValueError,
+        "The width of an image must be a multiple of 2",
+    ),
+    (
+        "three channels to space",
+        lambda: gx.bijectors.Squeeze().inverse(np.zeros([2, 4, 4, 3])),
+        ValueError,
+        "The number of channels of an image must be a multiple of 4",
+    ),
+    (
+        "blocks of one pixel",
+        lambda: gx.bijectors.Squeeze(1),
+        ValueError,
+        "`block_size` must be an integer of at least 2",
+    ),
+    (
+        "mixing other channels",
+        lambda: gx.bijectors.Invertible1x1Conv.random(3, seed=0).forward(np.zeros([2, 4])),
+        ValueError,
+        r"`x` must be of shape \[\.\.\., 3\]",
+    ),
+    (
+        "a part of fewer channels",
+        lambda: gx.bijectors.Partial(tfb.Exp(), 3).forward(np.zeros([2, 2])),
+        ValueError,
+        "`x` must have at least 3 channels",
+    ),
+    (
+        "a mask of another image",
+        lambda: affine(mask=gx.masks.checkerboard(2, 2), event_ndims=3).forward(
+            np.zeros([5, 4, 4, 1], "float32")
+        ),
+        ValueError,
+        "`mask` must broadcast to events",
+    ),
+    (
+        "an image without channels",
+        lambda: affine(1, event_ndims=3).forward(np.zeros([4, 4], "float32")),
+        ValueError,
+        r"`x` must be of shape \[\.\.\., H, W, C\]",
+    ),
+    (
+        "an even kernel",
+        lambda: gx.networks.WeightNormConv(3, 2),
+        ValueError,
+        "`kernel_size` must be odd",
+    ),
+    (
+        "images that cannot be halved so often",
+        lambda: gx.flows.glow([28, 28, 1], num_levels=3, num_steps=1, hidden_channels=4),
+        ValueError,
+        "`image_shape` must have a height and a width that are multiples of 8",
+    ),
+    (
+        "images without channels",
+        lambda: gx.flows.glow([28, 28], num_levels=1, num_steps=1, hidden_channels=4),
+        ValueError,
+        r"`image_shape` must be a shape \[H, W, C\]",
+    ),
+    (
+        "half of everything kept from the logit",
+        lambda: gx.flows.pixels(alpha=0.5),
+        ValueError,
+        r"`alpha` must be in \(0, 1/2\)",
+    ),
+    (
+        "one value",
+        lambda: gx.layers.Dequantize(1),
+        ValueError,
+        "`num_values` must be an integer of at least 2",
+    ),
+    (
+        "pixels between values",
+        lambda: images_model().fit(np.full([4, D], 0.5)),
+        ValueError,
+        "`x` must hold whole numbers from 0 to 255. Received: 12 others",
+    ),
+    (
+        "pixels out of range",
+        lambda: images_model().predict(np.full([4, D], 256)),
+        ValueError,
+        "`x` must hold whole numbers from 0 to 255",
+    ),
+    (
+        "noise that is no layer",
+        lambda: gx.models.DensityModel(flow(), preprocessing=tf.exp),
+        TypeError,
+        "`preprocessing` must be a Keras layer",
     ),
     # Files.
     (

@@ -19,6 +19,7 @@ with quiet_tfp():
     from tfp_genext import (
         bijectors,
         flows,
+        layers,
         masks,
         models,
         networks,
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "bijectors",
     "flows",
+    "layers",
     "masks",
     "models",
     "networks",

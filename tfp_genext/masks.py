@@ -25,25 +25,56 @@ def prefix_mask(size: int, num_masked: int) -> np.ndarray:
     return positions < num_masked if num_masked >= 0 else positions >= size + num_masked
 
 
-def coupling_mask(mask: Any) -> np.ndarray:
-    """Returns a user's coupling mask as a checked boolean vector `[D]`.
+def coupling_mask(mask: Any, event_ndims: int = 1) -> np.ndarray:
+    """Returns a user's coupling mask as a checked boolean array.
+
+    Args:
+      mask: boolean, of the last axis of an event or of the whole event.
+      event_ndims: rank of an event. Default: 1.
 
     Raises:
       TypeError: where `mask` is not boolean.
-      ValueError: where it is not a vector, or leaves one of the two sides empty.
+      ValueError: where it is of another rank, or leaves one of the two sides empty.
     """
-    expected = "a boolean vector with at least one True and one False"
+    shape = "vector" if event_ndims == 1 else f"vector, or array of rank {event_ndims},"
+    expected = f"a boolean {shape} with at least one True and one False"
     array = np.asarray(mask)
     if array.dtype != np.bool_:
         raise TypeError(checks.message("mask", expected, mask))
-    if array.ndim != 1 or array.all() or not array.any():
+    if array.ndim not in (1, event_ndims) or array.all() or not array.any():
         raise ValueError(checks.message("mask", expected, mask))
     return array
 
 
-def hashable(mask: Any) -> tuple[bool, ...] | None:
-    """Returns a user's coupling mask as a tuple, which TFP can compare; `None` as it is."""
-    return None if mask is None else tuple(coupling_mask(mask).tolist())
+def hashable(mask: Any, event_ndims: int = 1) -> tuple | None:
+    """Returns a user's coupling mask as nested tuples, which TFP can compare; `None` as it is."""
+    return None if mask is None else _tuples(coupling_mask(mask, event_ndims).tolist())
+
+
+def _tuples(values: Any) -> Any:
+    return tuple(map(_tuples, values)) if isinstance(values, list) else values
+
+
+def checkerboard(height: int, width: int, *, first: bool = True) -> np.ndarray:
+    """Returns the checkerboard mask of images (Dinh et al., 2017 [1]).
+
+    Args:
+      height: number of rows, H.
+      width: number of columns, W.
+      first: whether the upper left pixel is masked, that is stays. Default: `True`.
+
+    Returns:
+      Boolean array `[H, W, 1]`, the same for all channels.
+
+    #### References
+
+    [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
+         https://arxiv.org/abs/1605.08803
+    """
+    height = checks.positive_int("height", height)
+    width = checks.positive_int("width", width)
+    even = (np.arange(height)[:, None] + np.arange(width)[None, :]) % 2 == 0
+    return (even == first)[..., np.newaxis]
 
 
 def reversed_order(size: int, step: int) -> Sequence[int]:

@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-# One worker for all, which so runs the programs once.
-pytestmark = pytest.mark.xdist_group("benchmarks")
 ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 SPLITS = {"train": 300, "val": 700, "test": 400}

@@ -6,7 +6,10 @@ from tfp_genext.bijectors.compose import Compose
 from tfp_genext.bijectors.conditioning import Conditioned
 from tfp_genext.bijectors.coupling import AdditiveCoupling, AffineCoupling, SplineCoupling
 from tfp_genext.bijectors.coupling_mask import Coupling
+from tfp_genext.bijectors.invertible_conv import Invertible1x1Conv
+from tfp_genext.bijectors.partial import Partial
 from tfp_genext.bijectors.permute import Permute
+from tfp_genext.bijectors.squeeze import Squeeze
 from tfp_genext.one_evaluation import OneEvaluationBijector
 
 __all__ = [
@@ -16,9 +19,12 @@ __all__ = [
     "Compose",
     "Conditioned",
     "Coupling",
+    "Invertible1x1Conv",
     "MaskedAutoregressive",
     "NeuralAutoregressive",
     "OneEvaluationBijector",
+    "Partial",
     "Permute",
     "SplineCoupling",
+    "Squeeze",
 ]

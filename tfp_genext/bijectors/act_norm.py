@@ -11,6 +11,7 @@ from tensorflow_probability.python.bijectors.chain import _Chain
 
 from tfp_genext import checks
 from tfp_genext.bijectors import conditioning
+from tfp_genext.bijectors.partial import Partial
 from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
 
 
@@ -149,6 +150,10 @@ def initialize(
     elif isinstance(bijector, conditioning.Conditioned):
         bound = {"conditional_input": tf.convert_to_tensor(bijector.conditional_input)}
         return initialize(bijector.bijector, values, forward=forward, **bound)
+    elif isinstance(bijector, Partial):
+        first, rest = bijector.split(values)
+        first = initialize(bijector.bijector, first, forward=forward, **conditions)
+        return tf.concat([first, rest], axis=-1)
     elif isinstance(bijector, _Chain):
         members = bijector.bijectors
         for member in reversed(members) if forward else members:

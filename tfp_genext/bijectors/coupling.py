@@ -42,9 +42,12 @@ class AffineCoupling(Coupling):
       is_constant_jacobian: whether the log-scale does not depend on x0. Default: `False`.
       validate_args: whether to check the bijector that `bijector_fn` returns. Default: `False`.
       name: name of the bijector. Default: `"real_nvp"`, as in TFP.
-      mask: boolean vector `[D]`, True where a unit stays; instead of `num_masked`.
+      mask: boolean vector `[D]`, True where a unit stays; instead of `num_masked`. For events of
+        higher rank, of their last axis, or of the whole event, as `gx.masks.checkerboard`: then the
+        conditioner sees zeros for what moves, and gives parameters for all.
       transformer: what the parameters of a Keras layer mean. Default: `gx.transformers.Affine()`,
         a shift and the exponential of a bounded log-scale.
+      event_ndims: rank of an event, 3 for images. Default: 1.
 
     Raises:
       ValueError: where not exactly one way of masking and one of the two functions is given; where
@@ -85,8 +88,9 @@ class AffineCoupling(Coupling):
         *,
         mask: Sequence[bool] | np.ndarray | None = None,
         transformer: Transformer | None = None,
+        event_ndims: int = 1,
     ) -> None:
-        mask = masks.hashable(mask)
+        mask = masks.hashable(mask, event_ndims)
         parameters = dict(locals())
         name = name or "real_nvp"
         with tf.name_scope(name) as name:
@@ -96,9 +100,10 @@ class AffineCoupling(Coupling):
                 fraction_masked,
                 mask,
                 conditioners.one_function(
-                    shift_and_log_scale_fn, bijector_fn, transformer, event_ndims=1
+                    shift_and_log_scale_fn, bijector_fn, transformer, event_ndims=event_ndims
                 ),
                 is_constant_jacobian=is_constant_jacobian,
+                event_ndims=event_ndims,
                 validate_args=validate_args,
                 parameters=parameters,
                 name=name,
@@ -127,11 +132,15 @@ class TransformedCoupling(Coupling):
         mask: Any,
         conditioner: Any,
         transformer: Transformer,
+        *,
+        event_ndims: int,
         **kwargs: Any,
     ) -> None:
         self._transformer = conditioners.checked_transformer(transformer)
-        network = conditioners.checked_network(conditioner)
-        super().__init__(num_masked, fraction_masked, mask, network, **kwargs)
+        network = conditioners.checked_network(conditioner, event_ndims=event_ndims)
+        super().__init__(
+            num_masked, fraction_masked, mask, network, event_ndims=event_ndims, **kwargs
+        )
 
     def _bijector(self, x0: tf.Tensor, num_units: int, **conditions: Any) -> tfb.Bijector:
         return conditioners.transformed_params(
@@ -159,7 +168,10 @@ class AdditiveCoupling(TransformedCoupling):
         `[..., n]` or `[..., n, 1]`; or a callable `(x0, n, **condition) -> shift`.
       validate_args: passed to `tfb.Bijector`. Default: `False`.
       name: name of the bijector. Default: `"additive_coupling"`.
-      mask: boolean vector `[D]`, True where a unit stays; instead of `num_masked`.
+      mask: boolean vector `[D]`, True where a unit stays; instead of `num_masked`. For events of
+        higher rank, of their last axis, or of the whole event, as `gx.masks.checkerboard`: then the
+        conditioner sees zeros for what moves, and gives parameters for all.
+      event_ndims: rank of an event, 3 for images. Default: 1.
 
     Raises:
       ValueError: where not exactly one way of masking is given, the conditioner is missing, the
@@ -191,8 +203,9 @@ class AdditiveCoupling(TransformedCoupling):
         name: str | None = None,
         *,
         mask: Sequence[bool] | np.ndarray | None = None,
+        event_ndims: int = 1,
     ) -> None:
-        mask = masks.hashable(mask)
+        mask = masks.hashable(mask, event_ndims)
         parameters = dict(locals())
         with tf.name_scope(name or "additive_coupling") as name:
             super().__init__(
@@ -201,6 +214,7 @@ class AdditiveCoupling(TransformedCoupling):
                 mask,
                 conditioner,
                 Additive(),
+                event_ndims=event_ndims,
                 validate_args=validate_args,
                 parameters=parameters,
                 name=name,
@@ -228,8 +242,11 @@ class SplineCoupling(TransformedCoupling):
         `(x0, n, **condition)` that returns the same.
       validate_args: passed to `tfb.Bijector`. Default: `False`.
       name: name of the bijector. Default: `"spline_coupling"`.
-      mask: boolean vector `[D]`, True where a unit stays; instead of `num_masked`.
+      mask: boolean vector `[D]`, True where a unit stays; instead of `num_masked`. For events of
+        higher rank, of their last axis, or of the whole event, as `gx.masks.checkerboard`: then the
+        conditioner sees zeros for what moves, and gives parameters for all.
       transformer: the splines. Default: `gx.transformers.Spline()`.
+      event_ndims: rank of an event, 3 for images. Default: 1.
 
     Raises:
       ValueError: where not exactly one way of masking is given, the conditioner is missing, the
@@ -265,8 +282,9 @@ class SplineCoupling(TransformedCoupling):
         *,
         mask: Sequence[bool] | np.ndarray | None = None,
         transformer: Transformer | None = None,
+        event_ndims: int = 1,
     ) -> None:
-        mask = masks.hashable(mask)
+        mask = masks.hashable(mask, event_ndims)
         parameters = dict(locals())
         with tf.name_scope(name or "spline_coupling") as name:
             super().__init__(
@@ -275,6 +293,7 @@ class SplineCoupling(TransformedCoupling):
                 mask,
                 conditioner,
                 Spline() if transformer is None else transformer,
+                event_ndims=event_ndims,
                 validate_args=validate_args,
                 parameters=parameters,
                 name=name,

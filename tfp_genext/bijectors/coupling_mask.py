@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import masks, tracking
+from tfp_genext.bijectors.parts import AxisParts, GridParts, Parts
 from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
 
 
@@ -32,6 +33,8 @@ class Coupling(OneEvaluationBijector):
         fraction_masked: float | None,
         mask: Any,
         conditioner: Any,
+        *,
+        event_ndims: int = 1,
         **kwargs: Any,
     ) -> None:
         if mask is not None:
@@ -40,7 +43,7 @@ class Coupling(OneEvaluationBijector):
                     "Exactly one of `num_masked`, `fraction_masked` and `mask` should be specified."
                     f" Received: {num_masked=}, {fraction_masked=}, {mask=}"
                 )
-            mask = masks.coupling_mask(mask)
+            mask = masks.coupling_mask(mask, event_ndims)
         else:
             _check_mask_size(num_masked, fraction_masked)
         self._num_masked = None if num_masked is None else int(num_masked)
@@ -48,7 +51,8 @@ class Coupling(OneEvaluationBijector):
         self._mask = mask
         self._input_depth: int | None = None
         self._conditioner = conditioner
-        super().__init__(forward_min_event_ndims=1, **kwargs)
+        self._event_ndims = event_ndims
+        super().__init__(forward_min_event_ndims=event_ndims, **kwargs)
 
     @abc.abstractmethod
     def _bijector(self, x0: tf.Tensor, num_units: int, **conditions: Any) -> tfb.Bijector:
@@ -92,18 +96,29 @@ class Coupling(OneEvaluationBijector):
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         parts, x0, x1 = self._split(x)
         inner = self._bijector(x0, x1.shape[-1], **conditions)
-        y = parts.merge(x0, inner.forward(x1), widened=bool(conditions))
-        return y, log_det_if_any(lambda: inner.forward_log_det_jacobian(x1, 1))
+        y = parts.merge(x0, inner.forward(x1), x, widened=bool(conditions))
+        return y, log_det_if_any(lambda: parts.log_det(inner.forward_log_det_jacobian, x1))
 
     def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         parts, y0, y1 = self._split(y)
         inner = self._bijector(y0, y1.shape[-1], **conditions)
-        x = parts.merge(y0, inner.inverse(y1), widened=bool(conditions))
-        return x, log_det_if_any(lambda: inner.inverse_log_det_jacobian(y1, 1))
+        x = parts.merge(y0, inner.inverse(y1), y, widened=bool(conditions))
+        return x, log_det_if_any(lambda: parts.log_det(inner.inverse_log_det_jacobian, y1))
 
-    def _split(self, x: tf.Tensor) -> tuple[_Parts, tf.Tensor, tf.Tensor]:
-        if x.shape.rank == 0:
-            raise ValueError("`x` must be of shape [..., D]. Received: a scalar")
+    def _split(self, x: tf.Tensor) -> tuple[Parts, tf.Tensor, tf.Tensor]:
+        self._check_rank(x)
+        parts = self._parts(x)
+        return parts, *parts.split(x)
+
+    def _check_rank(self, x: tf.Tensor) -> None:
+        if x.shape.rank is not None and x.shape.rank < self._event_ndims:
+            event = {1: "D", 3: "H, W, C"}.get(self._event_ndims, "*event")
+            received = "a scalar" if x.shape.rank == 0 else f"shape {x.shape}"
+            raise ValueError(f"`x` must be of shape [..., {event}]. Received: {received}")
+
+    def _parts(self, x: tf.Tensor) -> Parts:
+        if self._mask is not None and self._mask.ndim > 1:
+            return GridParts(self._mask, x)
         size = None if x.shape.rank is None else x.shape[-1]
         if size is None:
             # As in TFP, the size that an earlier call has seen.
@@ -113,49 +128,7 @@ class Coupling(OneEvaluationBijector):
                     "Rightmost dimension must be known prior to graph execution. "
                     f"Received: shape {x.shape}"
                 )
-        parts = _Parts(self.mask(size))
-        return parts, *parts.split(x)
-
-
-class _Parts:
-    """Splits the last axis by a mask, and puts the two halves together again."""
-
-    def __init__(self, mask: np.ndarray) -> None:
-        self._masked = np.flatnonzero(mask)
-        self._moved = np.flatnonzero(~mask)
-        count = len(self._masked)
-        self._first = bool(mask[:count].all())
-        self._last = bool(mask[len(mask) - count :].all())
-
-    def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # tf.split, not slices: its gradient is a single concatenation.
-        if self._first:
-            masked, moved = tf.split(x, [len(self._masked), len(self._moved)], axis=-1)
-            return masked, moved
-        if self._last:
-            moved, masked = tf.split(x, [len(self._moved), len(self._masked)], axis=-1)
-            return masked, moved
-        return tf.gather(x, self._masked, axis=-1), tf.gather(x, self._moved, axis=-1)
-
-    def merge(self, masked: tf.Tensor, moved: tf.Tensor, *, widened: bool) -> tf.Tensor:
-        if widened:
-            masked = _match_batch(masked, moved)
-        if not self._first and self._last:
-            return tf.concat([moved, masked], axis=-1)
-        merged = tf.concat([masked, moved], axis=-1)
-        if self._first:
-            return merged
-        return tf.gather(merged, np.argsort(np.r_[self._masked, self._moved]), axis=-1)
-
-
-def _match_batch(masked: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
-    # A context with more leading dimensions than x widens what moves, and so what stays.
-    if masked.shape.rank is None or moved.shape.rank is None:
-        return masked
-    batch = moved.shape[:-1]
-    if batch.is_fully_defined() and masked.shape[:-1] == batch:
-        return masked
-    return tf.broadcast_to(masked, tf.concat([tf.shape(moved)[:-1], masked.shape[-1:]], axis=0))
+        return AxisParts(self.mask(size), self._event_ndims)
 
 
 def _check_mask_size(num_masked: Any, fraction_masked: Any) -> None:

@@ -5,6 +5,7 @@ Recipes create, bijectors receive: every variable exists when a recipe returns.
 
 from tfp_genext.flows.autoregressive import iaf, maf
 from tfp_genext.flows.coupling import nice, real_nvp
+from tfp_genext.flows.image import glow, pixels
 from tfp_genext.flows.neural import naf, nsf
 from tfp_genext.flows.tools import (
     bijector_kwargs,
@@ -17,11 +18,13 @@ __all__ = [
     "bijector_kwargs",
     "condition",
     "conditional_event_shape",
+    "glow",
     "iaf",
     "initialize",
     "maf",
     "naf",
     "nice",
     "nsf",
+    "pixels",
     "real_nvp",
 ]

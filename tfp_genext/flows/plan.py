@@ -36,9 +36,7 @@ class VectorPlan:
         self.hidden_units = checks.positive_ints("hidden_units", hidden_units)
         self.activation = activation
         self.context_shape = conditional_event_shape
-        self.layer_dtype = None if dtype is None else checks.float_dtype("dtype", dtype).name
-        policy = keras.dtype_policies.get(self.layer_dtype)
-        self.dtype = tf.as_dtype(policy.variable_dtype)
+        self.layer_dtype, self.dtype = dtypes(dtype)
         self.base = base
 
     def built(
@@ -80,17 +78,9 @@ class VectorPlan:
                 order = checks.permutation("permutation", order, self.size)
                 steps.append(bijectors.Permute(order))
             if act_norm:
-                steps.append(self._act_norm())
+                steps.append(new_act_norm(self.size, self.dtype))
             steps.append(layer(i))
         return steps
-
-    def _act_norm(self) -> bijectors.ActNorm:
-        zeros = tf.zeros([self.size], self.dtype)
-        return bijectors.ActNorm(
-            tf.Variable(zeros, name="shift"),
-            tf.Variable(zeros, name="log_scale"),
-            initialized=tf.Variable(False, trainable=False, name="initialized"),
-        )
 
     def transformed(
         self,
@@ -104,6 +94,23 @@ class VectorPlan:
         return tfd.TransformedDistribution(
             base, bijectors.Compose(steps), validate_args=validate_args, name=name
         )
+
+
+def dtypes(dtype: Any) -> tuple[str | None, tf.DType]:
+    """Returns what to hand to Keras layers as their dtype, and the dtype of variables."""
+    layer_dtype = None if dtype is None else checks.float_dtype("dtype", dtype).name
+    policy = keras.dtype_policies.get(layer_dtype)
+    return layer_dtype, tf.as_dtype(policy.variable_dtype)
+
+
+def new_act_norm(size: int, dtype: tf.DType) -> bijectors.ActNorm:
+    """Returns an `ActNorm` of that many dimensions, on new variables, that waits for its data."""
+    zeros = tf.zeros([size], dtype)
+    return bijectors.ActNorm(
+        tf.Variable(zeros, name="shift"),
+        tf.Variable(zeros, name="log_scale"),
+        initialized=tf.Variable(False, trainable=False, name="initialized"),
+    )
 
 
 def _check_base(base: Any, size: int, dtype: tf.DType) -> None:

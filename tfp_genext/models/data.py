@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -42,13 +42,15 @@ class DataCheck:
 
     Args:
       event_shape: shape of one event.
-      dtype: dtype of the events.
+      dtype: dtype of the events; `None` for any numbers, where a layer prepares them.
       conditional_event_shape: shape of one context event; `None` for an unconditional model.
+      check_values: raises where an array of events holds values that it must not. Default: none.
     """
 
     event_shape: tuple[int, ...]
-    dtype: tf.DType
+    dtype: tf.DType | None
     conditional_event_shape: tuple[int, ...] | None
+    check_values: Callable[[np.ndarray], None] | None = None
 
     @property
     def conditional(self) -> bool:
@@ -59,6 +61,7 @@ class DataCheck:
         """Tells whether Keras, which casts arrays to its float type, would round the events."""
         return (
             not is_stream(data.x)
+            and self.dtype is not None
             and self.dtype.is_floating
             and self.dtype.size > tf.as_dtype(keras.config.floatx()).size
         )
@@ -140,8 +143,13 @@ class DataCheck:
         checks.event("x", x, self.event_shape, self.dtype)
         if len(x) == 0:
             raise ValueError(f"`x` must hold at least one row. Received: shape {tuple(x.shape)}")
-        checks.finite("x", np.asarray(x), self.dtype)
+        self._check_entries(np.asarray(x))
         return x
+
+    def _check_entries(self, x: np.ndarray) -> None:
+        checks.finite("x", x, self.dtype)
+        if self.check_values is not None:
+            self.check_values(x)
 
     def _stream(self, data: Any) -> Any:
         if isinstance(data, tf.data.Dataset):
@@ -170,10 +178,11 @@ class DataCheck:
 
     def checked_batch(self, batch: Any) -> Any:
         """Returns one batch of arrays after checking shapes, dtypes and values."""
-        self.batch(*keras.utils.unpack_x_y_sample_weight(batch))
+        _, events = self.batch(*keras.utils.unpack_x_y_sample_weight(batch))
         for part in tf.nest.flatten(batch):
             if part is not None:
                 checks.finite("x", np.asarray(part))
+        self._check_entries(np.asarray(events))
         return batch if isinstance(batch, tuple) else (batch,)
 
 

@@ -73,6 +73,7 @@ class DensityModel(WholeModel):
         self,
         distribution: tfd.Distribution,
         *,
+        preprocessing: keras.layers.Layer | None = None,
         bits_per_dim: bool = False,
         conditional_event_shape: tuple[int, ...] | None = None,
         **kwargs: Any,
@@ -84,9 +85,11 @@ class DensityModel(WholeModel):
         self._loose_variables: list[keras.Variable] = []
         self._check = data_lib.DataCheck(
             tuple(distribution.event_shape.as_list()),
-            distribution.dtype,
+            None if preprocessing is not None else distribution.dtype,
             _context_shape(distribution, conditional_event_shape),
+            getattr(preprocessing, "check_values", None),
         )
+        self.preprocessing = _checked_layer(preprocessing)
         self._build_networks()
         self._loose_variables = tracking.loose_variables(distribution)
         self._given_event_shape = conditional_event_shape
@@ -106,15 +109,20 @@ class DensityModel(WholeModel):
 
     def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         """Returns log-densities `[N]`, in nats, of events, or of a pair of contexts and events."""
-        del training  # Keras hands it on to the networks.
         context, x = self._check.batch(inputs, None, None)
         # Replicas handed the very same tensor would share TFP's cached results.
-        x = tf.identity(tf.cast(x, self.distribution.dtype))
+        x = tf.identity(self._prepared(x, training=bool(training)))
         if context is not None:
             same = "`conditional_input` and `x` must have as many rows"
             tf.debugging.assert_equal(tf.shape(context)[0], tf.shape(x)[0], same)
             context = tf.identity(context)
         return self.distribution.log_prob(x, **flows.bijector_kwargs(self.distribution, context))
+
+    def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:
+        """Returns events as the distribution takes them."""
+        if self.preprocessing is not None:
+            x = self.preprocessing(x, training=training)
+        return tf.cast(x, self.distribution.dtype)
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> keras.KerasTensor:
         del training
@@ -325,7 +333,7 @@ class DensityModel(WholeModel):
         }
 
     def _tfp_arguments_for_file(self) -> dict[str, Any]:
-        return {"distribution": self.distribution}
+        return {"distribution": self.distribution, "preprocessing": self.preprocessing}
 
     def _refuse_nan(self, what: str, values: Any) -> None:
         number = np.count_nonzero(np.isnan(np.asarray(values, float)))
@@ -372,7 +380,7 @@ class DensityModel(WholeModel):
         if not self._check.conditional:
             y = None
         context, events = self._check.batch(x, y, None)
-        events = tf.cast(events, self.distribution.dtype)
+        events = self._prepared(events, training=False)
         flows.initialize(self.distribution, events, conditional_input=context)
         return data
 
@@ -394,6 +402,12 @@ class DensityModel(WholeModel):
                 f"{len(self.variables)}, none of them trainable. A network in a closure is hidden:"
                 " hand it over as an argument"
             )
+
+
+def _checked_layer(preprocessing: Any) -> keras.layers.Layer | None:
+    if preprocessing is not None and not isinstance(preprocessing, keras.layers.Layer):
+        raise TypeError(checks.message("preprocessing", "a Keras layer, or None", preprocessing))
+    return preprocessing
 
 
 def _context_shape(

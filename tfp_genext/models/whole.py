@@ -60,8 +60,7 @@ class WholeModel(keras.Model):
             state.assign(store[name])
 
     def _seed_states(self) -> dict[str, keras.Variable]:
-        states = [s for network in self._networks for s in tracking.seed_states(network)]
-        return {f"seed_{i}": state for i, state in enumerate(states)}
+        return {f"seed_{i}": state for i, state in enumerate(tracking.seed_states(self))}
 
     def get_config(self) -> dict[str, Any]:
         objects = self._tfp_arguments_for_file()

@@ -1,6 +1,7 @@
 """Keras layers that serve as conditioners."""
 
+from tfp_genext.networks.conv import ConvNet, WeightNormConv
 from tfp_genext.networks.made import MADE
 from tfp_genext.networks.mlp import MLP
 
-__all__ = ["MADE", "MLP"]
+__all__ = ["MADE", "MLP", "ConvNet", "WeightNormConv"]

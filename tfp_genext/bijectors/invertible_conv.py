@@ -1,0 +1,149 @@
+"""Learned mixing of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_genext import checks
+from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
+
+
+class Invertible1x1Conv(OneEvaluationBijector):
+    """Multiplies the channels of each pixel by a learned matrix, kept as its LU decomposition.
+
+        inverse   x = W y,  W = P L U
+        forward   y = W^-1 x
+        log-det   -sum(log|diag(U)|) for each pixel, in O(C)
+
+    P is a fixed permutation, L lower triangular with ones on its diagonal, U upper triangular with
+    the diagonal sign * exp(log_scale): never singular, whatever the variables (Kingma and Dhariwal,
+    2018 [1]). As in Glow, W itself is what takes data to noise. It acts on the last axis of tensors
+    of any rank.
+
+    Args:
+      lower_upper: `tf.Variable` `[C, C]`: L below the diagonal, U above; the diagonal is not used.
+      log_scale: `tf.Variable` `[C]`, log|diag(U)|.
+      sign: signs of diag(U), `[C]`, each 1 or -1.
+      permutation: P as the order of the rows of L U, each of 0 to C - 1 once.
+      validate_args: passed to `tfb.Bijector`. Default: `False`.
+      name: name of the bijector. Default: `"invertible_1x1_conv"`.
+
+    Raises:
+      ValueError: where the shapes do not fit, or a sign is no sign.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    conv = gx.bijectors.Invertible1x1Conv.random(4, seed=0)
+    y = conv.forward(tf.ones([2, 8, 8, 4]))
+    tf.debugging.assert_near(conv.inverse(tf.identity(y)), tf.ones([2, 8, 8, 4]), atol=1e-5)
+    ```
+
+    #### References
+
+    [1]: Diederik P. Kingma, Prafulla Dhariwal. Glow: Generative Flow with Invertible 1x1
+         Convolutions. 2018. https://arxiv.org/abs/1807.03039
+    """
+
+    def __init__(
+        self,
+        lower_upper: tf.Variable,
+        log_scale: tf.Variable,
+        *,
+        sign: Sequence[float],
+        permutation: Sequence[int],
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
+        sign, permutation = tuple(sign), tuple(permutation)
+        parameters = dict(locals())
+        size = _checked_size(lower_upper, log_scale, sign)
+        self._lower_upper, self._log_scale = lower_upper, log_scale
+        self._sign = sign
+        self._permutation = checks.permutation("permutation", permutation, size)
+        super().__init__(
+            forward_min_event_ndims=1,
+            is_constant_jacobian=True,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name or "invertible_1x1_conv",
+        )
+
+    @classmethod
+    def random(cls, num_channels: int, *, seed: int, dtype: Any = "float32") -> Invertible1x1Conv:
+        """Returns one whose matrix W is a random rotation, on new variables.
+
+        Args:
+          num_channels: C.
+          seed: of NumPy's random generator.
+          dtype: of the variables. Default: float32.
+        """
+        num_channels = checks.positive_int("num_channels", num_channels)
+        dtype = checks.float_dtype("dtype", dtype)
+        noise = np.random.default_rng(seed).normal(size=[num_channels, num_channels])
+        packed, permutation = tf.linalg.lu(np.linalg.qr(noise)[0])
+        diagonal = tf.linalg.diag_part(packed)
+        return cls(
+            tf.Variable(tf.cast(packed, dtype), name="lower_upper"),
+            tf.Variable(tf.cast(tf.math.log(tf.abs(diagonal)), dtype), name="log_scale"),
+            sign=np.sign(diagonal).tolist(),
+            permutation=np.argsort(permutation).tolist(),
+        )
+
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        self._check_channels("x", x)
+        lower, upper = self._factors()
+        identity = tf.eye(len(self._sign), dtype=x.dtype)
+        unmixed = tf.linalg.triangular_solve(lower, identity)
+        unmixed = tf.linalg.triangular_solve(upper, unmixed, lower=False)
+        unmixed = tf.gather(unmixed, self._permutation, axis=1)
+        return _multiplied(unmixed, x), -tf.reduce_sum(self._log_scale)
+
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        self._check_channels("y", y)
+        lower, upper = self._factors()
+        mixed = tf.gather(tf.matmul(lower, upper), self._permutation, axis=0)
+        return _multiplied(mixed, y), tf.reduce_sum(self._log_scale)
+
+    def _factors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        packed = tf.convert_to_tensor(self._lower_upper)
+        size = len(self._sign)
+        below = np.tril(np.ones([size, size]), -1).astype(packed.dtype.as_numpy_dtype)
+        diagonal = tf.constant(self._sign, packed.dtype) * tf.exp(self._log_scale)
+        lower = tf.linalg.set_diag(packed * below, tf.ones_like(diagonal))
+        return lower, tf.linalg.set_diag(packed * below.T, diagonal)
+
+    def _check_channels(self, name: str, x: tf.Tensor) -> None:
+        size = len(self._sign)
+        if x.shape.rank == 0 or x.shape[-1] not in (None, size):
+            raise ValueError(
+                f"`{name}` must be of shape [..., {size}] for `{self.name}`. "
+                f"Received: shape {x.shape}"
+            )
+
+
+def _multiplied(matrix: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    flat = tf.matmul(tf.reshape(x, [-1, matrix.shape[0]]), matrix, transpose_b=True)
+    return tf.ensure_shape(tf.reshape(flat, tf.shape(x)), x.shape)
+
+
+def _checked_size(lower_upper: Any, log_scale: Any, sign: tuple) -> int:
+    for name, value in (("lower_upper", lower_upper), ("log_scale", log_scale)):
+        if not isinstance(value, tf.Variable):
+            raise TypeError(checks.message(name, "a tf.Variable", value))
+    size = len(sign)
+    if lower_upper.shape != [size, size] or log_scale.shape != [size]:
+        raise ValueError(
+            f"`lower_upper` and `log_scale` must be of shapes [C, C] and [C], with C = {size}, the "
+            f"size of `sign`. Received: {lower_upper.shape} and {log_scale.shape}"
+        )
+    if not all(s in (-1.0, 1.0) for s in sign):
+        raise ValueError(checks.message("sign", "of 1 and -1", sign))
+    return size

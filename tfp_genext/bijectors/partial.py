@@ -1,0 +1,118 @@
+"""A bijector for some of the channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+
+from tfp_genext import checks
+from tfp_genext.bijectors import conditioning
+from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
+
+
+class Partial(OneEvaluationBijector):
+    """Applies a bijector to the first channels, and leaves the others as they are.
+
+    With x split along the last axis into its first k entries x0 and the rest x1:
+
+        forward   y0 = f(x0),  y1 = x1
+        inverse   x0 = f^-1(y0),  x1 = y1
+        log-det   that of f
+
+    Of such steps a multi-scale flow is made: what is factored out is what they leave.
+
+    Args:
+      bijector: f, which keeps the shape of its events.
+      num_channels: k.
+      validate_args: passed to `tfb.Bijector`. Default: `False`.
+      name: name of the bijector. Default: `"partial"`.
+
+    Raises:
+      TypeError: where `num_channels` is no integer, or `bijector` no bijector.
+      ValueError: at a call with fewer channels.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+    import tfp_genext as gx
+
+    partial = gx.bijectors.Partial(tfp.bijectors.Scale(3.0), 1)
+    assert partial.forward([1.0, 1.0]).numpy().tolist() == [3.0, 1.0]
+    ```
+    """
+
+    def __init__(
+        self,
+        bijector: tfb.Bijector,
+        num_channels: int,
+        *,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
+        parameters = dict(locals())
+        if not isinstance(bijector, tfb.Bijector):
+            raise TypeError(checks.message("bijector", "a tfb.Bijector", bijector))
+        self._bijector = bijector
+        self._num_channels = checks.positive_int("num_channels", num_channels)
+        self._event_ndims = max(1, bijector.forward_min_event_ndims)
+        super().__init__(
+            forward_min_event_ndims=self._event_ndims,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name or "partial",
+        )
+
+    @property
+    def bijector(self) -> tfb.Bijector:
+        """The bijector of the first channels."""
+        return self._bijector
+
+    @property
+    def num_channels(self) -> int:
+        """How many channels it acts on."""
+        return self._num_channels
+
+    @property
+    def conditional_event_shape(self) -> tuple[int, ...] | None:
+        return conditioning.conditional_event_shape(self._bijector)
+
+    def takes(self, condition: str) -> bool:
+        return conditioning.takes(self._bijector, condition)
+
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        first, rest = self.split(x)
+        routed = conditioning.route(self._bijector, conditions)
+        y = self._bijector.forward(first, **routed)
+        log_det = self._bijector.forward_log_det_jacobian(first, self._event_ndims, **routed)
+        return _joined(y, rest), log_det
+
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        first, rest = self.split(y)
+        routed = conditioning.route(self._bijector, conditions)
+        x = self._bijector.inverse(first, **routed)
+        log_det = self._bijector.inverse_log_det_jacobian(first, self._event_ndims, **routed)
+        return _joined(x, rest), log_det
+
+    def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the channels that the bijector acts on, and the others."""
+        channels = x.shape[-1] if x.shape.rank else None
+        if channels is None or channels < self._num_channels:
+            raise ValueError(
+                f"`x` must have at least {self._num_channels} channels for `{self.name}`. "
+                f"Received: shape {x.shape}"
+            )
+        first, rest = tf.split(x, [self._num_channels, channels - self._num_channels], axis=-1)
+        return first, rest
+
+
+def _joined(first: tf.Tensor, rest: tf.Tensor) -> tf.Tensor:
+    # A context with more leading dimensions than x widens what the bijector gives.
+    batch = first.shape[:-1]
+    if not (batch.is_fully_defined() and rest.shape[:-1] == batch):
+        shape = tf.concat([tf.shape(first)[:-1], rest.shape[-1:]], axis=0)
+        rest = tf.broadcast_to(rest, shape)
+    return tf.concat([first, rest], axis=-1)

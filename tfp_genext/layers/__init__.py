@@ -1,0 +1,5 @@
+"""Keras layers that prepare data."""
+
+from tfp_genext.layers.dequantize import Dequantize
+
+__all__ = ["Dequantize"]

@@ -1,0 +1,109 @@
+"""Noise that turns whole numbers into a density's data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_genext import checks
+
+# A prime: remainders of it are hashed, in 64 bits, which no product of two of them leaves.
+_PRIME = 2**31 - 1
+
+
+@keras.saving.register_keras_serializable(package="tfp_genext")
+class Dequantize(keras.layers.Layer):
+    """Adds noise, uniform on [0, 1), to whole numbers such as the pixels of an image.
+
+        y = x + u
+
+    The density of y on the scale of x, averaged over the noise, bounds the probability of x from
+    below; nats and bits/dim of images so mean the same for all models (Theis et al., 2016 [1]).
+
+    In training the noise is fresh at each call. In `evaluate` and `predict` it is a fixed function
+    of the image and the position: the same for any order of the rows and any size of the batches.
+
+    Args:
+      num_values: how many values there are: x is in 0 ... num_values - 1. Default: 256.
+      seed: of the noise; an integer. Default: 0.
+      **kwargs: further arguments of `keras.layers.Layer`.
+
+    Call arguments:
+      x: whole numbers `[N, ...]` of any dtype.
+      training: whether the noise is fresh. Default: `False`.
+
+    Returns:
+      Numbers in [0, num_values), of the shape of x and the layer's variable dtype.
+
+    Raises:
+      ValueError: for fewer than 2 values; for numbers that are none of the values, where they are
+        known, as in the arrays that `DensityModel` is given.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import tfp_genext as gx
+
+    dequantize = gx.layers.Dequantize(256)
+    images = np.zeros([5, 28, 28, 1], np.uint8)
+    noisy = dequantize(images)
+    assert 0.0 <= np.min(noisy) and np.max(noisy) < 1.0
+    ```
+
+    #### References
+
+    [1]: Lucas Theis, Aaron van den Oord, Matthias Bethge. A note on the evaluation of generative
+         models. 2016. https://arxiv.org/abs/1511.01844
+    """
+
+    def __init__(self, num_values: int = 256, *, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.num_values = checks.positive_int("num_values", num_values, minimum=2)
+        self.seed = checks.positive_int("seed", seed, minimum=0)
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self.built = True
+
+    def call(self, x: Any, training: bool | None = False) -> Any:
+        dtype = tf.as_dtype(self.variable_dtype)
+        x = tf.convert_to_tensor(x)
+        outside = f"`x` must hold whole numbers from 0 to {self.num_values - 1}"
+        tf.debugging.assert_less(tf.cast(x, tf.float32), float(self.num_values), outside)
+        tf.debugging.assert_non_negative(tf.cast(x, tf.float32), outside)
+        if training:
+            noise = keras.random.uniform(tf.shape(x), seed=self.seed_generator, dtype=dtype.name)
+        else:
+            noise = self._fixed_noise(x, dtype)
+        # So coarse that no sum is rounded up to the next value.
+        digits = np.finfo(dtype.as_numpy_dtype).nmant + 1 - (self.num_values - 1).bit_length()
+        return tf.cast(x, dtype) + tf.floor(noise * 2.0**digits) / 2.0**digits
+
+    def _fixed_noise(self, x: Any, dtype: tf.DType) -> tf.Tensor:
+        """Returns noise that is a hash of the whole row and of the place in it."""
+        size = math.prod(x.shape[1:])
+        factors = np.random.default_rng(self.seed).integers(1, _PRIME, [4, size])
+        flat = tf.cast(tf.reshape(x, [-1, size]), tf.int64)
+        row = tf.reduce_sum((flat + 1) * factors[0] % _PRIME, axis=1, keepdims=True) % _PRIME
+        mixed = (row * factors[1] + factors[2]) % _PRIME
+        mixed = (mixed * mixed % _PRIME * factors[3] + mixed) % _PRIME
+        # The upper 24 of 31 bits, so that no rounding gives 1.
+        noise = tf.cast(mixed // 2**7, dtype) / 2**24
+        return tf.reshape(noise, tf.shape(x))
+
+    def check_values(self, x: np.ndarray) -> None:
+        """Raises `ValueError` where an array holds numbers that are none of the values."""
+        wrong = np.count_nonzero((x < 0) | (x >= self.num_values) | (x != np.floor(x)))
+        if wrong:
+            raise ValueError(
+                f"`x` must hold whole numbers from 0 to {self.num_values - 1}. Received: "
+                f"{wrong} others of {x.size} entries, between {x.min()} and {x.max()}"
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config.pop("autocast", None)
+        return {**config, "num_values": self.num_values, "seed": self.seed}
