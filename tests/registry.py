@@ -378,7 +378,7 @@ DISTRIBUTIONS = [
         "glow_conditional",
         _image(gx.flows.glow, **_GLOW, **_CONDITIONAL),
         CONTEXT,
-        networks=2,
+        networks=3,
         event=IMAGE,
         deep=_DEEP_GLOW,
     ),

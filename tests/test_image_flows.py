@@ -111,3 +111,34 @@ def test_a_checkerboard_coupling_looks_at_one_colour_and_moves_the_other():
     assert (found[mask] == np.eye(16, dtype=bool)[mask]).all()
     np.testing.assert_array_equal(found[~mask][:, ~mask], np.eye(8, dtype=bool))
     assert found[~mask][:, mask].mean() > 0.8
+
+
+def test_temperature_scales_the_noise_and_nothing_else():
+    flow = gx.flows.glow([2, 2, 1], num_levels=1, **OPTIONS)
+    registry.perturb(flow, size=0.2)
+    cool = gx.flows.tempered(flow, 0.5)
+    noise = flow.distribution.sample(7, seed=[1, 2])
+    x = flow.bijector.forward(0.5 * noise)
+    base = tfd.Normal(tf.constant(0.0, tf.float64), 0.5)
+    expected = tf.reduce_sum(base.log_prob(0.5 * noise), axis=[1, 2, 3])
+    expected += flow.bijector.inverse_log_det_jacobian(tf.identity(x))
+    np.testing.assert_allclose(cool.log_prob(tf.identity(x)), expected, rtol=1e-9)
+    spread = [float(tf.math.reduce_std(f.sample(4000, seed=[3, 4]))) for f in (cool, flow)]
+    assert spread[0] < 0.8 * spread[1]
+    assert {id(v) for v in cool.variables} == {id(v) for v in flow.variables}
+
+
+def test_classes_reach_the_coarsest_noise():
+    flow = gx.flows.glow([2, 2, 1], num_levels=1, conditional_event_shape=[3], **OPTIONS)
+    plain = gx.flows.glow(
+        [2, 2, 1], num_levels=1, conditional_event_shape=[3], learned_prior=False, **OPTIONS
+    )
+    assert len(gx.tracking.networks(flow)) == len(gx.tracking.networks(plain)) + 1
+    registry.perturb(flow, size=0.2)
+    bound = gx.flows.condition(flow, tf.eye(3, dtype=tf.float64))
+    assert bound.batch_shape == [3]
+    x = bound.sample(5, seed=[1, 2])
+    assert x.shape == [5, 3, 2, 2, 1]
+    assert bound.log_prob(tf.identity(x)).shape == [5, 3]
+    kwargs = gx.flows.bijector_kwargs(flow, tf.eye(3, dtype=tf.float64))
+    assert np.ptp(flow.log_prob(tf.repeat(x[0, :1], 3, axis=0), **kwargs)) > 1e-3

@@ -788,6 +788,18 @@ TABLE = [
         r"`alpha` must be in \(0, 1/2\)",
     ),
     (
+        "temperature zero",
+        lambda: gx.flows.tempered(flow(), 0.0),
+        ValueError,
+        "`temperature` must be a number above 0",
+    ),
+    (
+        "temperature of other noise",
+        lambda: gx.flows.tempered(gx.flows.nice([D], **SMALL), 0.5),
+        ValueError,
+        "`flow` must be of standard normal noise",
+    ),
+    (
         "one value",
         lambda: gx.layers.Dequantize(1),
         ValueError,

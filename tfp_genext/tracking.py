@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -143,6 +144,13 @@ class _Batch:
         )
         return _Batch(static, tf.broadcast_dynamic_shape(left, right))
 
+    @property
+    def rows(self) -> tf.Tensor | int:
+        """How many events there are; not left to `tf.reshape`, as an event may be empty."""
+        if isinstance(self.dynamic, list):
+            return math.prod(self.dynamic)
+        return tf.reduce_prod(self.dynamic)
+
     def restored(self, output: Any, dtype: tf.DType) -> Any:
         """Gives tensors `[N, ...]` the leading dimensions of this batch, and a dtype."""
         return tf.nest.map_structure(lambda t: self._restore(tf.cast(t, dtype)), output)
@@ -176,7 +184,7 @@ class _Input:
         value = self.value
         if self.batch is not batch and not _identical(self.batch.static, batch.static):
             value = tf.broadcast_to(value, batch.before(self.event))
-        return value if batch.static.rank == 1 else tf.reshape(value, [-1, *self.event])
+        return value if batch.static.rank == 1 else tf.reshape(value, [batch.rows, *self.event])
 
 
 def _identical(a: tf.TensorShape, b: tf.TensorShape) -> bool:

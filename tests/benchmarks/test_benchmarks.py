@@ -25,6 +25,7 @@ PROGRAMS = {
     "real_nvp": ["--quick", "--json", "real_nvp.json"],
     "maf": ["--quick", "--json", "maf.json"],
     "miniboone": ["rows.npz", "--seeds", "0", "--epochs", "2", "--hidden", "4"],
+    "mnist": ["mnist.npz", "pictures", "--rows", "80", "--minutes", "0.05"],
     "importing": ["--quick", "--json", "importing.json"],
     "op_counts": ["--quick"],
 }
@@ -164,6 +165,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, A
     """What each program printed and wrote; all run at the same time."""
     directory = tmp_path_factory.mktemp("benchmarks")
     np.savez(directory / "rows.npz", **_rows())
+    np.savez(directory / "mnist.npz", **_images())
     processes = {name: _start(name, options, directory) for name, options in PROGRAMS.items()}
     try:
         yield {name: _finished(name, p, directory) for name, p in processes.items()}
@@ -177,6 +179,14 @@ def _rows() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=[4, 4])
     return {k: rng.normal(size=[n, 4]) @ mixing for k, n in SPLITS.items()}
+
+
+def _images() -> dict[str, np.ndarray]:
+    """Images in the form of the MNIST file, darker towards the edges."""
+    rng = np.random.default_rng(0)
+    shade = np.hanning(28)[:, None] * np.hanning(28) * 255.0
+    draw = lambda n: (rng.uniform(size=[n, 28, 28]) * shade).astype(np.uint8)  # noqa: E731
+    return {"x_train": draw(100), "x_test": draw(40)}
 
 
 def _start(name: str, options: Sequence[str], directory: pathlib.Path) -> subprocess.Popen:
@@ -245,13 +255,24 @@ def test_maf_measures_what_the_readme_says(outputs: Mapping[str, Any]) -> None:
 def test_miniboone_trains_on_its_rows_and_tests_on_others(outputs: Mapping[str, Any]) -> None:
     printed, _ = outputs["miniboone"]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()]
-    assert [line[0] for line in lines] == ["flow", "---", "Gaussian", "real_nvp", "maf"]
+    flows = ["real_nvp", "maf", "nsf", "naf"]
+    assert [line[0] for line in lines] == ["flow", "---", "Gaussian", *flows]
     gaussian = float(lines[2][2])
     for name, seed, test, error, stopping, epochs, _ in lines[3:]:
-        assert name in ("real_nvp", "maf") and seed == "0" and epochs == "2"
+        assert name in flows and seed == "0" and epochs == "2"
         # A new flow is a standard normal, and a Gaussian is the truth here.
         assert -30.0 < float(test) < gaussian and -30.0 < float(stopping) < gaussian + 0.5
         assert 0.0 < float(error) < 1.0
+
+
+def test_mnist_trains_for_its_time_and_draws_samples(outputs: Mapping[str, Any]) -> None:
+    printed, directory = outputs["mnist"]
+    *_, line = [[cell.strip() for cell in row.split("|")[1:-1]] for row in printed.splitlines()]
+    name, _, minutes, epochs, *bits = line
+    assert name == "glow" and float(minutes) < 2.0 and int(epochs) >= 1
+    # Eight bits are those of no model at all.
+    assert all(2.0 < float(b) < 9.0 for b in bits)
+    del directory
 
 
 def test_op_counts_show_one_evaluation_of_each_network(outputs: Mapping[str, Any]) -> None:

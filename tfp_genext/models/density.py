@@ -41,6 +41,9 @@ class DensityModel(WholeModel):
     Args:
       distribution: of empty batch shape and known event shape, with at least one trainable variable
         to be fitted.
+      preprocessing: a Keras layer that every event goes through before the density, called with
+        `training`, such as `gx.layers.Dequantize` for images of whole numbers; its noise belongs to
+        the model, and `model.distribution` is the density of what it returns. Default: none.
       bits_per_dim: whether to report bits per dimension too, for integer-valued data such as
         images. Default: `False`.
       conditional_event_shape: shape of one context event, where the networks do not say it
@@ -48,7 +51,8 @@ class DensityModel(WholeModel):
       **kwargs: further arguments of `keras.Model`, such as `name`.
 
     Raises:
-      TypeError: where `distribution` is no single-part `tfd.Distribution`.
+      TypeError: where `distribution` is no single-part `tfd.Distribution`, or `preprocessing` no
+        Keras layer.
       ValueError: where its shapes do not serve; in `fit`, where it has no trainable variable, and
         for data of another shape or with NaN or infinite entries.
 

@@ -84,16 +84,15 @@ class WeightNormConv(keras.layers.Layer):
         direction = ops.convert_to_tensor(self.direction)
         norm = ops.sqrt(ops.sum(ops.square(direction), axis=(0, 1, 2)) + 1e-12)
         kernel = direction * (ops.convert_to_tensor(self.length) / norm)
-        if self.edge_padding and self.kernel_size > 1:
-            return tf.nn.conv2d(self._with_edge(x), kernel, strides=1, padding="VALID") + self.bias
         if self.edge_padding:
-            x = ops.concatenate([x, ops.zeros_like(x[..., :1])], axis=-1)
+            return tf.nn.conv2d(self._with_edge(x), kernel, strides=1, padding="VALID") + self.bias
         return tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + self.bias
 
     def _with_edge(self, x: Any) -> Any:
         """Returns a padded image with one more channel, 1 in the padding and 0 inside."""
         around = [[0, 0], *[[self.kernel_size // 2] * 2] * 2, [0, 0]]
-        edge = tf.pad(tf.zeros_like(x[..., :1]), around, constant_values=1)
+        inside = tf.zeros_like(tf.reduce_sum(x, axis=-1, keepdims=True))  # x may have no channels.
+        edge = tf.pad(inside, around, constant_values=1)
         return ops.concatenate([tf.pad(x, around), edge], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
