@@ -132,6 +132,15 @@ def act_norm(dtype: str) -> tfb.Bijector:
     return gx.bijectors.ActNorm(tf.Variable(zeros), tf.Variable(zeros))
 
 
+def batch_norm(dtype: str) -> tfb.Bijector:
+    moments = gx.networks.MovingMoments(dtype=dtype)
+    moments.build((None, D))
+    moments.mean.assign_add([0.3] * D)
+    moments.variance.assign([2.0] * D)
+    zeros = tf.zeros([D], dtype)
+    return gx.bijectors.BatchNorm(moments, tf.Variable(zeros), tf.Variable(zeros))
+
+
 def mixing(dtype: str) -> tfb.Bijector:
     return gx.bijectors.Invertible1x1Conv.random(D, seed=3, dtype=dtype)
 
@@ -280,6 +289,7 @@ BIJECTORS = [
         context=CONTEXT,
         event=IMAGE,
     ),
+    BijectorCase("batch_norm", batch_norm, dependencies=np.eye(D, dtype=bool), networks=0),
     BijectorCase("act_norm", act_norm, dependencies=np.eye(D, dtype=bool), networks=0),
     BijectorCase("composed", composed, networks=2),
     BijectorCase("nested_conditional", nested_conditional, context=CONTEXT, networks=2),
@@ -311,6 +321,13 @@ def _image(recipe: Callable, **options: Any) -> Callable[..., tfd.Distribution]:
 
 
 _GLOW = {"num_levels": 1, "num_steps": 2, "hidden_channels": 4, "activation": "tanh"}
+_IMAGES = {
+    "num_levels": 2,
+    "num_couplings": 1,
+    "num_blocks": 1,
+    "hidden_channels": 4,
+    "activation": "tanh",
+}
 _DEEP_GLOW = {"num_steps": 8, "hidden_channels": 16}
 
 
@@ -381,6 +398,14 @@ DISTRIBUTIONS = [
         networks=3,
         event=IMAGE,
         deep=_DEEP_GLOW,
+    ),
+    DistributionCase(
+        "real_nvp_images",
+        _image(gx.flows.real_nvp_images, **_IMAGES),
+        networks=4,
+        event=IMAGE,
+        start=0.1,
+        deep={"num_couplings": 4, "hidden_channels": 16},
     ),
     DistributionCase("mixture", mixture, recipe=False),
 ]

@@ -13,7 +13,15 @@ import tfp_genext as gx
 tfd = tfp.distributions
 SHAPE = (4, 4, 3)
 OPTIONS = {"num_steps": 2, "hidden_channels": 4, "activation": "tanh", "dtype": "float64"}
+REAL_NVP = {"num_blocks": 1, "hidden_channels": 4, "activation": "tanh", "dtype": "float64"}
 KINDS = {
+    "real nvp": {"recipe": gx.flows.real_nvp_images, "num_levels": 2},
+    "real nvp without norms": {
+        "recipe": gx.flows.real_nvp_images,
+        "num_levels": 2,
+        "batch_norm": False,
+        "num_couplings": 2,
+    },
     "glow": {"num_levels": 2},
     "additive": {"num_levels": 2, "transformer": gx.transformers.Additive()},
     "fixed prior": {"num_levels": 2, "learned_prior": False},
@@ -24,7 +32,10 @@ KINDS = {
 
 
 def flow_and_kwargs(kind, shape=SHAPE):
-    flow = gx.flows.glow(shape, **{**OPTIONS, **KINDS[kind]})
+    given = dict(KINDS[kind])
+    recipe = given.pop("recipe", gx.flows.glow)
+    defaults = OPTIONS if recipe is gx.flows.glow else REAL_NVP
+    flow = recipe(shape, **{**defaults, **given})
     registry.perturb(flow, size=0.2)
     context = KINDS[kind].get("conditional_event_shape")
     return flow, gx.flows.bijector_kwargs(flow, None if context is None else [[0.3, -1.0]])

@@ -782,6 +782,24 @@ TABLE = [
         r"`image_shape` must be a shape \[H, W, C\]",
     ),
     (
+        "a checkerboard of one pixel",
+        lambda: gx.flows.real_nvp_images([4, 4, 1], num_levels=3, hidden_channels=4),
+        ValueError,
+        "`image_shape` must leave two pixels at the coarsest of 3 scales",
+    ),
+    (
+        "a momentum of one",
+        lambda: gx.networks.MovingMoments(momentum=1.0),
+        ValueError,
+        r"`momentum` must be in \[0, 1\)",
+    ),
+    (
+        "moments that are none",
+        lambda: gx.bijectors.BatchNorm(tf.exp, *[tf.Variable(tf.zeros([2]))] * 2),
+        TypeError,
+        "`moments` must be a gx.networks.MovingMoments",
+    ),
+    (
         "half of everything kept from the logit",
         lambda: gx.flows.pixels(alpha=0.5),
         ValueError,

@@ -195,6 +195,18 @@ def tolerance(name: str, value: Any) -> float:
     return number
 
 
+def scale_vectors(shift: Any, log_scale: Any) -> None:
+    """Checks that a shift and a log-scale are variables `[D]` of one size."""
+    for name, value in (("shift", shift), ("log_scale", log_scale)):
+        if not isinstance(value, tf.Variable):
+            raise TypeError(message(name, "a tf.Variable", value))
+    if shift.shape.rank != 1 or shift.shape != log_scale.shape:
+        raise ValueError(
+            "`shift` and `log_scale` must be of one shape [D]. "
+            f"Received: {shift.shape} and {log_scale.shape}"
+        )
+
+
 def seed(name: str, value: Any) -> tf.Tensor | None:
     """Returns a stateless seed, a pair of integers; an integer s means `[0, s]`."""
     if value is None:

@@ -2,6 +2,7 @@
 
 from tfp_genext.bijectors.act_norm import ActNorm
 from tfp_genext.bijectors.autoregressive import MaskedAutoregressive, NeuralAutoregressive
+from tfp_genext.bijectors.batch_norm import BatchNorm
 from tfp_genext.bijectors.compose import Compose
 from tfp_genext.bijectors.conditioning import Conditioned
 from tfp_genext.bijectors.coupling import AdditiveCoupling, AffineCoupling, SplineCoupling
@@ -16,6 +17,7 @@ __all__ = [
     "ActNorm",
     "AdditiveCoupling",
     "AffineCoupling",
+    "BatchNorm",
     "Compose",
     "Conditioned",
     "Coupling",

@@ -64,7 +64,7 @@ class ActNorm(OneEvaluationBijector):
         name: str | None = None,
     ) -> None:
         parameters = dict(locals())
-        _check_vectors(shift, log_scale)
+        checks.scale_vectors(shift, log_scale)
         name = name or "act_norm"
         with tf.name_scope(name) as name:
             self._shift = shift
@@ -166,14 +166,3 @@ def uninitialized(module: tf.Module) -> list[ActNorm]:
     """Returns the `ActNorm`s anywhere in a bijector or distribution that wait for their data."""
     modules = (module, *module.submodules)
     return [m for m in modules if isinstance(m, ActNorm) and not m.initialized]
-
-
-def _check_vectors(shift: tf.Variable, log_scale: tf.Variable) -> None:
-    for name, value in (("shift", shift), ("log_scale", log_scale)):
-        if not isinstance(value, tf.Variable):
-            raise TypeError(checks.message(name, "a tf.Variable", value))
-    if shift.shape.rank != 1 or shift.shape != log_scale.shape:
-        raise ValueError(
-            "`shift` and `log_scale` must be of one shape [D]. "
-            f"Received: {shift.shape} and {log_scale.shape}"
-        )

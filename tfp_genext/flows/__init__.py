@@ -5,7 +5,7 @@ Recipes create, bijectors receive: every variable exists when a recipe returns.
 
 from tfp_genext.flows.autoregressive import iaf, maf
 from tfp_genext.flows.coupling import nice, real_nvp
-from tfp_genext.flows.image import glow, pixels, tempered
+from tfp_genext.flows.image import glow, pixels, real_nvp_images, tempered
 from tfp_genext.flows.neural import naf, nsf
 from tfp_genext.flows.tools import (
     bijector_kwargs,
@@ -27,5 +27,6 @@ __all__ = [
     "nsf",
     "pixels",
     "real_nvp",
+    "real_nvp_images",
     "tempered",
 ]

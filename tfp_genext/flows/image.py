@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import itertools
@@ -13,9 +14,9 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, checks
+from tfp_genext import bijectors, checks, masks
 from tfp_genext.flows.plan import checked_transformer, dtypes, new_act_norm
-from tfp_genext.networks import ConvNet
+from tfp_genext.networks import ConvNet, MovingMoments
 from tfp_genext.transformers import Additive, Transformer
 
 
@@ -101,13 +102,94 @@ def glow(
         dtype=variable_dtype,
         seeds=itertools.count(seed),
     )
-    outer = [] if data_bijector is None else [data_bijector]
-    return tfd.TransformedDistribution(
-        standard_normal_image(shape, variable_dtype),
-        bijectors.Compose([*outer, *plan.level(shape, num_levels)]),
-        validate_args=validate_args,
-        name=name,
+    return _of_images(shape, plan, num_levels, data_bijector, validate_args, name)
+
+
+def real_nvp_images(
+    image_shape: Sequence[int],
+    *,
+    num_levels: int,
+    hidden_channels: int,
+    num_couplings: int = 3,
+    num_blocks: int = 2,
+    transformer: Transformer | None = None,
+    batch_norm: bool = True,
+    activation: Any = "relu",
+    data_bijector: tfb.Bijector | None = None,
+    conditional_event_shape: Sequence[int] | None = None,
+    dtype: Any = None,
+    validate_args: bool = False,
+    name: str = "real_nvp_images",
+) -> tfd.TransformedDistribution:
+    """Returns the multi-scale Real NVP for images.
+
+    At each scale but the coarsest, from the data's side: couplings in checkerboards that alternate,
+    space traded for channels, couplings of channels whose halves alternate, and half of the
+    channels left to the noise; at the coarsest, one more coupling in checkerboards, and no other
+    (Dinh et al., 2017 [1]). Networks are residual. Both directions cost one evaluation of each.
+
+        forward   x = f_1(f_2(... f_L(z)))      z, x both [H, W, C]
+        log p(x)  = log p(z) + sum of the log-determinants of the inverses
+
+    Args:
+      image_shape: `[H, W, C]`; H and W multiples of 2^(num_levels - 1).
+      num_levels: number of scales.
+      hidden_channels: width of the residual networks.
+      num_couplings: number of couplings of each kind at a scale. Default: 3.
+      num_blocks: number of residual blocks of each network. Default: 2.
+      transformer: how couplings move a number. Default: `gx.transformers.Affine()`.
+      batch_norm: whether a `gx.bijectors.BatchNorm` follows each coupling on the data side.
+        Default: `True`.
+      activation: Keras activation of the networks. Default: `"relu"`.
+      data_bijector: as in `gx.flows.glow`; `gx.flows.pixels(alpha=0.05)` is the paper's. Default:
+        none.
+      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
+      dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
+      validate_args: passed to TFP. Default: `False`.
+      name: name of the distribution.
+
+    Returns:
+      A TFP transformed distribution of images `[H, W, C]`.
+
+    Raises:
+      ValueError: for sizes out of range, a height or width that cannot be halved so often, or one
+        pixel at the coarsest scale.
+      TypeError: for sizes that are no integers.
+
+    Example:
+
+    ```python
+    import tfp_genext as gx
+
+    flow = gx.flows.real_nvp_images([4, 4, 1], num_levels=2, hidden_channels=8, num_blocks=1)
+    assert flow.sample(5, seed=[1, 2]).shape == [5, 4, 4, 1]
+    ```
+
+    #### References
+
+    [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
+         https://arxiv.org/abs/1605.08803
+    """
+    num_levels = checks.positive_int("num_levels", num_levels)
+    shape = _checked_image_shape(image_shape, num_levels - 1)
+    if shape[0] * shape[1] == 4 ** (num_levels - 1):
+        raise ValueError(
+            f"`image_shape` must leave two pixels at the coarsest of {num_levels} scales, for a "
+            f"checkerboard. Received: image_shape={image_shape}"
+        )
+    layer_dtype, variable_dtype = dtypes(dtype)
+    plan = _RealNVPPlan(
+        hidden_channels=checks.positive_int("hidden_channels", hidden_channels),
+        num_blocks=checks.positive_int("num_blocks", num_blocks),
+        transformer=checked_transformer(transformer),
+        activation=activation,
+        context_shape=conditional_event_shape,
+        layer_dtype=layer_dtype,
+        dtype=variable_dtype,
+        num_couplings=checks.positive_int("num_couplings", num_couplings),
+        batch_norm=batch_norm,
     )
+    return _of_images(shape, plan, num_levels, data_bijector, validate_args, name)
 
 
 def pixels(num_values: int = 256, *, alpha: float | None = None, dtype: Any = None) -> tfb.Bijector:
@@ -211,49 +293,53 @@ def standard_normal_image(shape: Sequence[int], dtype: tf.DType) -> tfd.Distribu
     return tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), reinterpreted_batch_ndims=3)
 
 
-@dataclasses.dataclass(frozen=True)
-class _GlowPlan:
-    """The checked arguments of a Glow, and its parts."""
+def _of_images(
+    shape: tuple[int, int, int],
+    plan: _ImagePlan,
+    num_levels: int,
+    data_bijector: tfb.Bijector | None,
+    validate_args: bool,
+    name: str,
+) -> tfd.TransformedDistribution:
+    outer = [] if data_bijector is None else [data_bijector]
+    return tfd.TransformedDistribution(
+        standard_normal_image(shape, plan.dtype),
+        bijectors.Compose([*outer, *plan.level(shape, num_levels)]),
+        validate_args=validate_args,
+        name=name,
+    )
 
-    num_steps: int
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _ImagePlan(abc.ABC):
+    """The checked arguments of a flow of images, and the parts that all of them share."""
+
     hidden_channels: int
     transformer: Transformer
-    learned_prior: bool
     activation: Any
     context_shape: Sequence[int] | None
     layer_dtype: str | None
     dtype: tf.DType
-    seeds: Iterator[int]
+    num_blocks: int = 0
 
+    @abc.abstractmethod
     def level(self, shape: tuple[int, int, int], levels: int) -> list[tfb.Bijector]:
         """Returns the members of one scale and all coarser ones, outermost first."""
-        height, width, channels = shape[0] // 2, shape[1] // 2, 4 * shape[2]
-        squeeze = bijectors.Squeeze()
-        steps = [part for _ in range(self.num_steps) for part in self._step(channels)]
-        if levels == 1:
-            return [tfb.Invert(squeeze), *steps, *self._top(channels), squeeze]
-        kept = channels // 2
-        prior = [self._coupling(channels, checked_transformer(None))] if self.learned_prior else []
-        coarser = bijectors.Compose(self.level((height, width, kept), levels - 1))
-        partial = bijectors.Partial(coarser, kept)
-        return [tfb.Invert(squeeze), *steps, *prior, partial, squeeze]
 
-    def _step(self, channels: int) -> list[tfb.Bijector]:
-        conv = bijectors.Invertible1x1Conv.random(channels, seed=next(self.seeds), dtype=self.dtype)
-        return [
-            new_act_norm(channels, self.dtype),
-            conv,
-            self._coupling(channels, self.transformer),
-        ]
+    def coarser(self, shape: tuple[int, int, int], levels: int) -> tfb.Bijector:
+        """Returns what the coarser scales do with the half of the channels that is kept."""
+        kept = shape[2] // 2
+        inner = bijectors.Compose(self.level((shape[0], shape[1], kept), levels - 1))
+        return bijectors.Partial(inner, kept)
 
-    def _coupling(
-        self, channels: int, transformer: Transformer, visible: int | None = None
+    def coupling(
+        self, visible: int, moved: int, transformer: Transformer, **masking: Any
     ) -> tfb.Bijector:
-        """Returns a coupling that looks at the first channels, by default half of them."""
-        visible = channels // 2 if visible is None else visible
+        """Returns a coupling on a new network that sees so many channels, and moves so many."""
         network = ConvNet(
-            [channels - visible, transformer.params_size],
+            [moved, transformer.params_size],
             self.hidden_channels,
+            num_blocks=self.num_blocks,
             activation=self.activation,
             conditional_event_shape=self.context_shape,
             unstacked=True,
@@ -261,13 +347,94 @@ class _GlowPlan:
         )
         network.build((None, None, None, visible))
         if isinstance(transformer, Additive):
-            return bijectors.AdditiveCoupling(visible, conditioner=network, event_ndims=3)
+            return bijectors.AdditiveCoupling(conditioner=network, event_ndims=3, **masking)
         return bijectors.AffineCoupling(
-            visible, shift_and_log_scale_fn=network, transformer=transformer, event_ndims=3
+            shift_and_log_scale_fn=network, transformer=transformer, event_ndims=3, **masking
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _GlowPlan(_ImagePlan):
+    """What a Glow is made of."""
+
+    num_steps: int
+    learned_prior: bool
+    seeds: Iterator[int]
+
+    def level(self, shape: tuple[int, int, int], levels: int) -> list[tfb.Bijector]:
+        height, width, channels = shape[0] // 2, shape[1] // 2, 4 * shape[2]
+        squeeze = bijectors.Squeeze()
+        steps = [part for _ in range(self.num_steps) for part in self._step(channels)]
+        if levels == 1:
+            return [tfb.Invert(squeeze), *steps, *self._top(channels), squeeze]
+        prior = [self._affine(channels // 2, channels)] if self.learned_prior else []
+        coarser = self.coarser((height, width, channels), levels)
+        return [tfb.Invert(squeeze), *steps, *prior, coarser, squeeze]
+
+    def _step(self, channels: int) -> list[tfb.Bijector]:
+        conv = bijectors.Invertible1x1Conv.random(channels, seed=next(self.seeds), dtype=self.dtype)
+        visible = channels // 2
+        return [
+            new_act_norm(channels, self.dtype),
+            conv,
+            self.coupling(visible, channels - visible, self.transformer, num_masked=visible),
+        ]
+
+    def _affine(self, visible: int, channels: int) -> tfb.Bijector:
+        """Returns a learned prior: an affine coupling that looks at the first channels."""
+        affine = checked_transformer(None)
+        return self.coupling(visible, channels - visible, affine, num_masked=visible)
 
     def _top(self, channels: int) -> list[tfb.Bijector]:
         """Returns what gives the coarsest noise a mean and a scale for each context."""
         if self.context_shape is None or not self.learned_prior:
             return []
-        return [self._coupling(channels, checked_transformer(None), visible=0)]
+        return [self._affine(0, channels)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _RealNVPPlan(_ImagePlan):
+    """What a multi-scale Real NVP is made of."""
+
+    num_couplings: int
+    batch_norm: bool
+
+    def level(self, shape: tuple[int, int, int], levels: int) -> list[tfb.Bijector]:
+        if levels == 1:
+            return self._checkerboards(shape, self.num_couplings + 1)
+        squeeze = bijectors.Squeeze()
+        height, width, channels = shape[0] // 2, shape[1] // 2, 4 * shape[2]
+        return [
+            *self._checkerboards(shape, self.num_couplings),
+            tfb.Invert(squeeze),
+            *self._channels(channels),
+            self.coarser((height, width, channels), levels),
+            squeeze,
+        ]
+
+    def _checkerboards(self, shape: tuple[int, int, int], number: int) -> list[tfb.Bijector]:
+        height, width, channels = shape
+        masks_ = [masks.checkerboard(height, width, first=i % 2 == 0) for i in range(number)]
+        couplings = [self.coupling(channels, channels, self.transformer, mask=m) for m in masks_]
+        return self._normed(couplings, channels)
+
+    def _channels(self, channels: int) -> list[tfb.Bijector]:
+        half = channels // 2
+        signs = [1 if i % 2 == 0 else -1 for i in range(self.num_couplings)]
+        couplings = [
+            self.coupling(half, half, self.transformer, num_masked=sign * half) for sign in signs
+        ]
+        return self._normed(couplings, channels)
+
+    def _normed(self, couplings: list[tfb.Bijector], channels: int) -> list[tfb.Bijector]:
+        if not self.batch_norm:
+            return couplings
+        return [part for c in couplings for part in (self._norm(channels), c)]
+
+    def _norm(self, channels: int) -> tfb.Bijector:
+        moments = MovingMoments(dtype=self.dtype.name)
+        moments.build((None, channels))
+        zeros = tf.zeros([channels], self.dtype)
+        return bijectors.BatchNorm(
+            moments, tf.Variable(zeros, name="shift"), tf.Variable(zeros, name="log_scale")
+        )

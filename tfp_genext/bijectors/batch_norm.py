@@ -1,0 +1,107 @@
+"""Batch normalisation as a bijector."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfp_genext import checks, tracking
+from tfp_genext.networks import MovingMoments
+from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
+
+_EPSILON = 1e-4
+
+
+class BatchNorm(OneEvaluationBijector):
+    """Batch normalisation of each channel, as Real NVP has between couplings.
+
+    With mean m and variance v of a channel, and learned shift and log_scale:
+
+        inverse   x = ((y - m) / sqrt(v + 1e-4) - shift) * exp(-log_scale)
+        forward   y = (x * exp(log_scale) + shift) * sqrt(v + 1e-4) + m
+        log-det   sum(log_scale + log(v + 1e-4) / 2)
+
+    In `fit`, the inverse takes m and v from the batch, through which gradients go, and the
+    remembered ones move towards them. Everywhere else both directions take the remembered ones, so
+    that a density does not depend on the batch it is asked in and samples have the density that is
+    computed for them; before any training these are 0 and 1 (Dinh et al., 2017, section 3.7 [1]).
+
+    Args:
+      moments: a built `gx.networks.MovingMoments`, which keeps m and v.
+      shift: `tf.Variable` `[C]`.
+      log_scale: `tf.Variable` `[C]`.
+      validate_args: passed to `tfb.Bijector`. Default: `False`.
+      name: name of the bijector. Default: `"batch_norm"`.
+
+    Raises:
+      TypeError: where an argument is of another kind.
+      ValueError: where `shift` and `log_scale` differ in shape or are no vectors.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    moments = gx.networks.MovingMoments()
+    moments.build((None, 2))
+    norm = gx.bijectors.BatchNorm(moments, tf.Variable(tf.zeros([2])), tf.Variable(tf.zeros([2])))
+    tf.debugging.assert_near(norm.forward([[1.0, 2.0]]), [[1.0, 2.0]], atol=1e-3)
+    ```
+
+    #### References
+
+    [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
+         https://arxiv.org/abs/1605.08803
+    """
+
+    def __init__(
+        self,
+        moments: MovingMoments,
+        shift: tf.Variable,
+        log_scale: tf.Variable,
+        *,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
+        parameters = dict(locals())
+        if not isinstance(moments, MovingMoments):
+            raise TypeError(checks.message("moments", "a gx.networks.MovingMoments", moments))
+        checks.scale_vectors(shift, log_scale)
+        self._moments = tracking.KerasNetwork(moments)
+        self._shift, self._log_scale = shift, log_scale
+        super().__init__(
+            forward_min_event_ndims=1,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name or "batch_norm",
+        )
+
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        # Noise says nothing of the data's moments, in training neither.
+        self._check_size(x)
+        mean, log_std = _mean_and_log_std(self._moments.network.remembered(), x.dtype)
+        y = (x * tf.exp(self._log_scale) + self._shift) * tf.exp(log_std) + mean
+        return y, tf.reduce_sum(self._log_scale + log_std)
+
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        self._check_size(y)
+        # Without `training`, for which Keras then takes what the model was called with.
+        mean, log_std = _mean_and_log_std(self._moments.network(y), y.dtype)
+        x = ((y - mean) * tf.exp(-log_std) - self._shift) * tf.exp(-self._log_scale)
+        return x, -tf.reduce_sum(self._log_scale + log_std)
+
+    def _check_size(self, x: tf.Tensor) -> None:
+        size = self._log_scale.shape[-1]
+        if x.shape.rank == 0 or x.shape[-1] not in (None, size):
+            raise ValueError(
+                f"The event of `{self.name}` must be of size {size}. Received: shape {x.shape}"
+            )
+
+
+def _mean_and_log_std(
+    moments: tuple[tf.Tensor, tf.Tensor], dtype: tf.DType
+) -> tuple[tf.Tensor, tf.Tensor]:
+    mean, variance = (tf.cast(m, dtype) for m in moments)
+    return mean, 0.5 * tf.math.log(variance + _EPSILON)
