@@ -3,7 +3,7 @@
 50,000 images to train on, 10,000 to watch and 10,000 to test on, whole numbers made continuous by
 uniform noise, 28 x 28 pixels. The file is Keras' own `mnist.npz`, or any with its four arrays.
 
-python benchmarks/mnist.py DATA.npz OUTPUT [--flows glow] [--minutes 25] [--rows 50000]
+python benchmarks/mnist.py DATA.npz OUTPUT [--flows glow nice] [--minutes 25] [--rows 50000]
 """
 
 from __future__ import annotations
@@ -95,7 +95,26 @@ def _glow() -> tfd.Distribution:
     )
 
 
-_FLOWS = {"glow": _glow}
+def _real_nvp() -> tfd.Distribution:
+    return gx.flows.real_nvp_images(
+        _SHAPE,
+        num_levels=2,
+        hidden_channels=32,
+        data_bijector=gx.flows.pixels(256, alpha=0.05),
+    )
+
+
+def _nice() -> tfd.Distribution:
+    return gx.flows.nice(
+        _SHAPE,
+        num_layers=4,
+        hidden_units=[512, 512],
+        act_norm=True,
+        data_bijector=gx.flows.pixels(256),
+    )
+
+
+_FLOWS = {"glow": _glow, "real_nvp": _real_nvp, "nice": _nice}
 
 
 def _trained(name: str, images: tuple, arguments: argparse.Namespace) -> list[str]:
@@ -134,8 +153,8 @@ def _draw(flow: tfd.Distribution, path: pathlib.Path) -> None:
     """Draws samples at several temperatures, a row of panels."""
     figure, axes = plt.subplots(1, len(_TEMPERATURES), figsize=(4 * len(_TEMPERATURES), 4.3))
     for axis, temperature in zip(axes, _TEMPERATURES, strict=True):
-        cooler = gx.flows.tempered(flow, temperature)
-        samples = np.clip(cooler.sample(64, seed=[0, 1]), 0.0, 255.0).reshape([8, 8, 28, 28])
+        noise = temperature * flow.distribution.sample(64, seed=[0, 1])
+        samples = np.clip(flow.bijector.forward(noise), 0.0, 255.0).reshape([8, 8, 28, 28])
         axis.imshow(samples.transpose([0, 2, 1, 3]).reshape([224, 224]), cmap="gray")
         axis.set_title(f"temperature {temperature}")
         axis.axis("off")

@@ -14,7 +14,10 @@ tfd = tfp.distributions
 SHAPE = (4, 4, 3)
 OPTIONS = {"num_steps": 2, "hidden_channels": 4, "activation": "tanh", "dtype": "float64"}
 REAL_NVP = {"num_blocks": 1, "hidden_channels": 4, "activation": "tanh", "dtype": "float64"}
+NICE = {"hidden_units": [4], "activation": "tanh", "dtype": "float64"}
+DEFAULTS = {gx.flows.glow: OPTIONS, gx.flows.real_nvp_images: REAL_NVP, gx.flows.nice: NICE}
 KINDS = {
+    "nice": {"recipe": gx.flows.nice, "num_layers": 3},
     "real nvp": {"recipe": gx.flows.real_nvp_images, "num_levels": 2},
     "real nvp without norms": {
         "recipe": gx.flows.real_nvp_images,
@@ -34,8 +37,7 @@ KINDS = {
 def flow_and_kwargs(kind, shape=SHAPE):
     given = dict(KINDS[kind])
     recipe = given.pop("recipe", gx.flows.glow)
-    defaults = OPTIONS if recipe is gx.flows.glow else REAL_NVP
-    flow = recipe(shape, **{**defaults, **given})
+    flow = recipe(shape, **{**DEFAULTS[recipe], **given})
     registry.perturb(flow, size=0.2)
     context = KINDS[kind].get("conditional_event_shape")
     return flow, gx.flows.bijector_kwargs(flow, None if context is None else [[0.3, -1.0]])
@@ -52,7 +54,9 @@ def test_log_density_is_that_of_the_whole_jacobian(kind):
         z = flow.bijector.inverse(x, **named)
         flat = tf.reshape(z, [1, 48])
     jacobian = tape.batch_jacobian(flat, x, experimental_use_pfor=False).numpy().reshape(48, 48)
-    expected = tfd.Normal(0.0, 1.0).log_prob(z.numpy()).numpy().sum()
+    zero = tf.constant(0.0, tf.float64)
+    noise = tfd.Logistic(zero, 1.0) if kind == "nice" else tfd.Normal(zero, 1.0)
+    expected = noise.log_prob(z.numpy()).numpy().sum()
     expected += np.linalg.slogdet(jacobian)[1]
     np.testing.assert_allclose(flow.log_prob(tf.identity(x), **kwargs), [expected], rtol=1e-6)
     back = flow.bijector.forward(tf.identity(z), **named)

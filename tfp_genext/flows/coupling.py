@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors
+from tfp_genext import bijectors, checks
 from tfp_genext.flows.plan import (
     Permutation,
     VectorPlan,
@@ -108,6 +110,7 @@ def nice(
     activation: Any = "relu",
     permutation: Permutation | None = None,
     act_norm: bool = False,
+    data_bijector: tfb.Bijector | None = None,
     base: tfd.Distribution | None = None,
     conditional_event_shape: Sequence[int] | None = None,
     dtype: Any = None,
@@ -122,14 +125,19 @@ def nice(
 
     Sampling and density both cost one evaluation of each network (Dinh et al., 2015 [1]).
 
+    Images are flattened; their couplings split pixels into odd and even ones, as in the paper.
+
     Args:
-      event_shape: `[D]`, D at least 2.
+      event_shape: `[D]`, D at least 2, or that of images, `[H, W, C]`.
       num_layers: number of couplings, L.
       hidden_units: widths of the hidden layers of each network.
       activation: Keras activation of the hidden layers. Default: `"relu"`.
       permutation: as in `gx.flows.real_nvp`. Default: none.
       act_norm: whether an `ActNorm` follows each coupling on the data side. Default: `False`.
-      base: distribution of the noise, of event shape `[D]`. Default: standard logistic.
+      data_bijector: from what the flow models to the data's own scale, such as
+        `gx.flows.pixels()` for images; outermost. Default: none.
+      base: distribution of the noise, of event shape `[D]`, D the number of pixels of an image.
+        Default: standard logistic.
       conditional_event_shape: shape of one event of `conditional_input`. Default: none.
       dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
       validate_args: passed to TFP. Default: `False`.
@@ -156,8 +164,10 @@ def nice(
     [1]: Laurent Dinh, David Krueger, Yoshua Bengio. NICE: Non-linear Independent Components
          Estimation. 2015. https://arxiv.org/abs/1410.8516
     """
+    shape = checks.shape_tuple("event_shape", event_shape)
+    image = len(shape) == 3
     plan = VectorPlan(
-        event_shape,
+        [math.prod(shape)] if image else event_shape,
         num_layers,
         hidden_units,
         activation,
@@ -170,11 +180,17 @@ def nice(
     def layer(i: int) -> tfb.Bijector:
         num_masked, visible, moved = _halves(plan, i)
         network = plan.built(MLP, (moved, 1), inputs=visible, index=i, unstacked=True)
-        return bijectors.AdditiveCoupling(num_masked, conditioner=network)
+        if not image:
+            return bijectors.AdditiveCoupling(num_masked, conditioner=network)
+        odd = np.arange(plan.size) % 2 == 1
+        return bijectors.AdditiveCoupling(mask=odd if i % 2 == 0 else ~odd, conditioner=network)
 
     steps = plan.steps(layer, permutation, act_norm, every=2)
     scaling = tfb.Scale(log_scale=tf.Variable(tf.zeros([plan.size], plan.dtype), name="log_scale"))
-    return plan.transformed(standard_logistic, [*steps, scaling], validate_args, name)
+    outer = [] if data_bijector is None else [data_bijector]
+    if image:
+        outer.append(tfb.Reshape(shape, event_shape_in=[plan.size]))
+    return plan.transformed(standard_logistic, [*outer, *steps, scaling], validate_args, name)
 
 
 def coupling_layers(plan: VectorPlan, transformer: Transformer) -> Callable[[int], tfb.Bijector]:
