@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import abc
-import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, checks, masks
-from tfp_genext.flows.plan import checked_transformer, dtypes, new_act_norm
-from tfp_genext.networks import ConvNet, MovingMoments
-from tfp_genext.transformers import Additive, Transformer
+from tfp_genext import checks
+from tfp_genext.flows.plan import checked_transformer, dtypes
+from tfp_genext.flows.scales import GlowPlan, RealNVPPlan, of_images
+from tfp_genext.transformers import Transformer
 
 
 def glow(
@@ -91,7 +89,7 @@ def glow(
     """
     shape = _checked_image_shape(image_shape, checks.positive_int("num_levels", num_levels))
     layer_dtype, variable_dtype = dtypes(dtype)
-    plan = _GlowPlan(
+    plan = GlowPlan(
         num_steps=checks.positive_int("num_steps", num_steps),
         hidden_channels=checks.positive_int("hidden_channels", hidden_channels),
         transformer=checked_transformer(transformer),
@@ -102,7 +100,7 @@ def glow(
         dtype=variable_dtype,
         seeds=itertools.count(seed),
     )
-    return _of_images(shape, plan, num_levels, data_bijector, validate_args, name)
+    return of_images(shape, plan, num_levels, data_bijector, validate_args, name)
 
 
 def real_nvp_images(
@@ -178,7 +176,7 @@ def real_nvp_images(
             f"checkerboard. Received: image_shape={image_shape}"
         )
     layer_dtype, variable_dtype = dtypes(dtype)
-    plan = _RealNVPPlan(
+    plan = RealNVPPlan(
         hidden_channels=checks.positive_int("hidden_channels", hidden_channels),
         num_blocks=checks.positive_int("num_blocks", num_blocks),
         transformer=checked_transformer(transformer),
@@ -189,7 +187,7 @@ def real_nvp_images(
         num_couplings=checks.positive_int("num_couplings", num_couplings),
         batch_norm=batch_norm,
     )
-    return _of_images(shape, plan, num_levels, data_bijector, validate_args, name)
+    return of_images(shape, plan, num_levels, data_bijector, validate_args, name)
 
 
 def pixels(num_values: int = 256, *, alpha: float | None = None, dtype: Any = None) -> tfb.Bijector:
@@ -285,156 +283,3 @@ def _checked_image_shape(image_shape: Any, num_levels: int) -> tuple[int, int, i
             f"to be halved {num_levels} times. Received: image_shape={image_shape}"
         )
     return shape[0], shape[1], shape[2]
-
-
-def standard_normal_image(shape: Sequence[int], dtype: tf.DType) -> tfd.Distribution:
-    """Returns the standard normal distribution of images."""
-    zeros = tf.zeros(shape, dtype)
-    return tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), reinterpreted_batch_ndims=3)
-
-
-def _of_images(
-    shape: tuple[int, int, int],
-    plan: _ImagePlan,
-    num_levels: int,
-    data_bijector: tfb.Bijector | None,
-    validate_args: bool,
-    name: str,
-) -> tfd.TransformedDistribution:
-    outer = [] if data_bijector is None else [data_bijector]
-    return tfd.TransformedDistribution(
-        standard_normal_image(shape, plan.dtype),
-        bijectors.Compose([*outer, *plan.level(shape, num_levels)]),
-        validate_args=validate_args,
-        name=name,
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _ImagePlan(abc.ABC):
-    """The checked arguments of a flow of images, and the parts that all of them share."""
-
-    hidden_channels: int
-    transformer: Transformer
-    activation: Any
-    context_shape: Sequence[int] | None
-    layer_dtype: str | None
-    dtype: tf.DType
-    num_blocks: int = 0
-
-    @abc.abstractmethod
-    def level(self, shape: tuple[int, int, int], levels: int) -> list[tfb.Bijector]:
-        """Returns the members of one scale and all coarser ones, outermost first."""
-
-    def coarser(self, shape: tuple[int, int, int], levels: int) -> tfb.Bijector:
-        """Returns what the coarser scales do with the half of the channels that is kept."""
-        kept = shape[2] // 2
-        inner = bijectors.Compose(self.level((shape[0], shape[1], kept), levels - 1))
-        return bijectors.Partial(inner, kept)
-
-    def coupling(
-        self, visible: int, moved: int, transformer: Transformer, **masking: Any
-    ) -> tfb.Bijector:
-        """Returns a coupling on a new network that sees so many channels, and moves so many."""
-        network = ConvNet(
-            [moved, transformer.params_size],
-            self.hidden_channels,
-            num_blocks=self.num_blocks,
-            activation=self.activation,
-            conditional_event_shape=self.context_shape,
-            unstacked=True,
-            dtype=self.layer_dtype,
-        )
-        network.build((None, None, None, visible))
-        if isinstance(transformer, Additive):
-            return bijectors.AdditiveCoupling(conditioner=network, event_ndims=3, **masking)
-        return bijectors.AffineCoupling(
-            shift_and_log_scale_fn=network, transformer=transformer, event_ndims=3, **masking
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _GlowPlan(_ImagePlan):
-    """What a Glow is made of."""
-
-    num_steps: int
-    learned_prior: bool
-    seeds: Iterator[int]
-
-    def level(self, shape: tuple[int, int, int], levels: int) -> list[tfb.Bijector]:
-        height, width, channels = shape[0] // 2, shape[1] // 2, 4 * shape[2]
-        squeeze = bijectors.Squeeze()
-        steps = [part for _ in range(self.num_steps) for part in self._step(channels)]
-        if levels == 1:
-            return [tfb.Invert(squeeze), *steps, *self._top(channels), squeeze]
-        prior = [self._affine(channels // 2, channels)] if self.learned_prior else []
-        coarser = self.coarser((height, width, channels), levels)
-        return [tfb.Invert(squeeze), *steps, *prior, coarser, squeeze]
-
-    def _step(self, channels: int) -> list[tfb.Bijector]:
-        conv = bijectors.Invertible1x1Conv.random(channels, seed=next(self.seeds), dtype=self.dtype)
-        visible = channels // 2
-        return [
-            new_act_norm(channels, self.dtype),
-            conv,
-            self.coupling(visible, channels - visible, self.transformer, num_masked=visible),
-        ]
-
-    def _affine(self, visible: int, channels: int) -> tfb.Bijector:
-        """Returns a learned prior: an affine coupling that looks at the first channels."""
-        affine = checked_transformer(None)
-        return self.coupling(visible, channels - visible, affine, num_masked=visible)
-
-    def _top(self, channels: int) -> list[tfb.Bijector]:
-        """Returns what gives the coarsest noise a mean and a scale for each context."""
-        if self.context_shape is None or not self.learned_prior:
-            return []
-        return [self._affine(0, channels)]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _RealNVPPlan(_ImagePlan):
-    """What a multi-scale Real NVP is made of."""
-
-    num_couplings: int
-    batch_norm: bool
-
-    def level(self, shape: tuple[int, int, int], levels: int) -> list[tfb.Bijector]:
-        if levels == 1:
-            return self._checkerboards(shape, self.num_couplings + 1)
-        squeeze = bijectors.Squeeze()
-        height, width, channels = shape[0] // 2, shape[1] // 2, 4 * shape[2]
-        return [
-            *self._checkerboards(shape, self.num_couplings),
-            tfb.Invert(squeeze),
-            *self._channels(channels),
-            self.coarser((height, width, channels), levels),
-            squeeze,
-        ]
-
-    def _checkerboards(self, shape: tuple[int, int, int], number: int) -> list[tfb.Bijector]:
-        height, width, channels = shape
-        masks_ = [masks.checkerboard(height, width, first=i % 2 == 0) for i in range(number)]
-        couplings = [self.coupling(channels, channels, self.transformer, mask=m) for m in masks_]
-        return self._normed(couplings, channels)
-
-    def _channels(self, channels: int) -> list[tfb.Bijector]:
-        half = channels // 2
-        signs = [1 if i % 2 == 0 else -1 for i in range(self.num_couplings)]
-        couplings = [
-            self.coupling(half, half, self.transformer, num_masked=sign * half) for sign in signs
-        ]
-        return self._normed(couplings, channels)
-
-    def _normed(self, couplings: list[tfb.Bijector], channels: int) -> list[tfb.Bijector]:
-        if not self.batch_norm:
-            return couplings
-        return [part for c in couplings for part in (self._norm(channels), c)]
-
-    def _norm(self, channels: int) -> tfb.Bijector:
-        moments = MovingMoments(dtype=self.dtype.name)
-        moments.build((None, channels))
-        zeros = tf.zeros([channels], self.dtype)
-        return bijectors.BatchNorm(
-            moments, tf.Variable(zeros, name="shift"), tf.Variable(zeros, name="log_scale")
-        )
