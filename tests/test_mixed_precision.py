@@ -61,8 +61,17 @@ def test_densities_are_float32_and_near_those_of_float32(recipe, context, policy
     assert all(v.dtype == tf.float32 for v in mixed.trainable_variables)
 
 
-@pytest.mark.parametrize("context", [False, True], ids=["alone", "context"])
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    ("recipe", "context"),
+    [
+        ("nice", False),
+        ("real_nvp", True),
+        ("maf", False),
+        ("iaf", True),
+        ("nsf", False),
+        ("naf", False),
+    ],
+)
 def test_every_recipe_trains(recipe, context, policy):
     model = gx.models.DensityModel(flow(recipe, context=context))
     model.compile(optimizer=keras.optimizers.Adam(3e-3))
