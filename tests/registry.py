@@ -252,7 +252,7 @@ BIJECTORS = [
     ),
     BijectorCase(
         "spline",
-        lambda dtype: spline_coupling(dtype),
+        spline_coupling,
         dependencies=_coupling_dependencies(HALVES),
     ),
     BijectorCase(

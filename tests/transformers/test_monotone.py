@@ -196,4 +196,5 @@ def test_numbers_of_parameters():
             for before, after in itertools.pairwise(widths)
         )
         assert made.params_size == expected
+        assert made.params_size == 3 * units + 2 * units * (units + 1) * (layers - 1)
     assert gx.transformers.DeepSigmoidal(num_units=5).params_size == 15

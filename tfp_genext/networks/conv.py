@@ -183,10 +183,10 @@ class ConvNet(keras.layers.Layer):
         ]
         self.last = self._conv(math.prod(self.params_shape), gain=0.0)
         # One where there is a context, and none else.
+        count = 0 if self.conditional_event_shape is None else 1
         self.context_layers = [
             keras.layers.Dense(self.hidden_channels, use_bias=False, dtype=self.dtype_policy)
-            for _ in [self.conditional_event_shape]
-            if self.conditional_event_shape is not None
+            for _ in range(count)
         ]
 
     def _conv(self, filters: int, kernel_size: int = 3, gain: float = 1.0) -> WeightNormConv:

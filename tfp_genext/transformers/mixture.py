@@ -6,13 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks, numerics
-from tfp_genext.transformers.base import Transformer, aligned
+from tfp_genext.transformers.base import Transformer, aligned, log_softmax, spread
 from tfp_genext.transformers.monotone import Rising
 
 _LOG_SCALE_BOUND = 5.0
@@ -77,12 +76,10 @@ class MixtureOfGaussians(Transformer):
         means, log_scales, logits = (
             tf.stack(params[i * count : (i + 1) * count]) for i in range(3)
         )
-        spread = np.linspace(-_SPREAD, _SPREAD, count) if count > 1 else np.zeros(1)
-        spread = tf.constant(spread.reshape([-1, *[1] * (means.shape.rank - 1)]), means.dtype)
         return _Mixture(
-            means + spread,
+            means + spread(count, _SPREAD, means),
             numerics.soft_bound(log_scales, _LOG_SCALE_BOUND),
-            logits - tf.reduce_logsumexp(logits, axis=0),
+            log_softmax(logits, axis=0),
         )
 
 

@@ -8,12 +8,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import checks, numerics
-from tfp_genext.transformers.base import Transformer, aligned
+from tfp_genext.transformers.base import Transformer, aligned, log_softmax, spread
 from tfp_genext.transformers.monotone import Rising
 
 _LOG_SLOPE_BOUND = 3.0
@@ -96,8 +96,7 @@ class DeepDenseSigmoidal(Transformer):
 
     As in `DeepSigmoidal`, everything is computed from logarithms, slopes lie in (exp(-3), exp(3)),
     the function rises whatever the parameters, and starts near the identity. All matrices come from
-    the conditioner: 3 J parameters a dimension for L = 1, 2 J (J + 1) + J more for L = 2, and
-    2 J (J + 1) more for each further layer.
+    the conditioner: 3 J parameters a dimension for L = 1, 2 J (J + 1) more for each further layer.
 
     Args:
       num_units: J. Default: 4.
@@ -194,7 +193,7 @@ class _Layer:
         slopes, offsets, weights = (tf.stack(part) for part in parts[:3])
         return cls(
             numerics.soft_bound(slopes, _LOG_SLOPE_BOUND),
-            offsets + _spread(size.units, offsets),
+            offsets + spread(size.units, _SPREAD, offsets),
             _log_softmax(weights, size.outputs),
             _log_softmax(tf.stack(parts[3]), size.units) if parts[3] else None,
         )
@@ -224,12 +223,10 @@ class _Layer:
         off, log_off = _log_average(self.log_weights, tf.math.log_sigmoid(-u))
         # From the units' shares, not from `on` and `off`: far off these are large, and cancel.
         shares = log_on + log_off - self.log_weights + self.log_slopes + log_slope
-        log_slopes = [
-            tf.reduce_logsumexp(shares, axis=1) + math.log1p(-_STRAIGHT),
-            tf.reduce_logsumexp(log_slope, axis=0) + math.log(_STRAIGHT / log_slope.shape[0]),
-        ]
-        straight = tf.reduce_mean(h, axis=0)
-        return (1.0 - _STRAIGHT) * (on - off) + _STRAIGHT * straight, _log_sum(*log_slopes)
+        curved = tf.reduce_logsumexp(shares, axis=1) + math.log1p(-_STRAIGHT)
+        straight = tf.reduce_logsumexp(log_slope, axis=0) + math.log(_STRAIGHT / log_slope.shape[0])
+        outputs = (1.0 - _STRAIGHT) * (on - off) + _STRAIGHT * tf.reduce_mean(h, axis=0)
+        return outputs, tfp.math.log_add_exp(curved, straight)
 
     def below(self, output: tf.Tensor) -> tf.Tensor:
         """Returns an input at or below which all outputs are at most `output`.
@@ -248,12 +245,6 @@ class _Layer:
         return (output - offsets) / ((1.0 - _STRAIGHT) * tf.exp(self.log_slopes) + _STRAIGHT)
 
 
-def _spread(number: int, like: tf.Tensor) -> tf.Tensor:
-    """Returns what tells units apart at zero parameters, `[J, 1, ...]`."""
-    spread = np.linspace(-_SPREAD, _SPREAD, number) if number > 1 else np.zeros(1)
-    return tf.constant(spread.reshape([-1, *[1] * (like.shape.rank - 1)]), like.dtype)
-
-
 def _log_average(log_weights: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns log(sum_j w_j exp(values_j)), and the logarithm of each unit's share in it."""
     terms = log_weights + values
@@ -263,14 +254,10 @@ def _log_average(log_weights: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, 
     return tf.squeeze(largest + rest, axis=1), near - rest
 
 
-def _log_sum(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    return tf.maximum(a, b) + tf.math.softplus(-tf.abs(a - b))
-
-
 def _log_softmax(raw: tf.Tensor, rows: int) -> tf.Tensor:
     """Returns logarithms of weights `[rows, columns, ...]`, each row of which sums to 1."""
     raw = tf.reshape(raw, tf.concat([[rows, raw.shape[0] // rows], tf.shape(raw)[1:]], axis=0))
-    return raw - tf.reduce_logsumexp(raw, axis=1, keepdims=True)
+    return log_softmax(raw, axis=1)
 
 
 class _Sigmoidal(Rising):
