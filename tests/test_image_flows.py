@@ -87,6 +87,18 @@ def test_density_of_two_pixels_integrates_to_one():
     assert total == pytest.approx(1.0, abs=1e-4)
 
 
+def test_each_level_may_have_its_own_numbers():
+    flow = gx.flows.glow([8, 8, 1], num_levels=3, num_steps=[1, 2, 3], hidden_channels=[4, 5, 6])
+    networks = gx.tracking.networks(flow)
+    hidden = [network.hidden_channels for network in networks]
+    assert sorted(hidden, key=str) == [4, 5, 5, 6, 6, 6, None, None]
+    nvp = gx.flows.real_nvp_images(
+        [4, 4, 1], num_levels=2, num_couplings=1, hidden_channels=[4, 5], batch_norm=False
+    )
+    found = [network.hidden_channels for network in gx.tracking.networks(nvp)]
+    assert sorted(found) == [4, 4, 5, 5]
+
+
 def test_initialisation_standardises_every_scale():
     flow = gx.flows.glow(SHAPE, num_levels=2, num_steps=2, hidden_channels=4)
     x = 100.0 + 30.0 * registry.points((200, *SHAPE), "float32")

@@ -776,6 +776,18 @@ TABLE = [
         "`image_shape` must have a height and a width that are multiples of 8",
     ),
     (
+        "as many widths as there are no levels",
+        lambda: gx.flows.glow([8, 8, 1], num_levels=2, num_steps=1, hidden_channels=[4, 4, 4]),
+        ValueError,
+        "`hidden_channels` must be an integer, or 2, one for each level",
+    ),
+    (
+        "no steps at a level",
+        lambda: gx.flows.glow([8, 8, 1], num_levels=2, num_steps=[1, 0], hidden_channels=4),
+        ValueError,
+        r"`num_steps\[1\]` must be an integer of at least 1",
+    ),
+    (
         "images without channels",
         lambda: gx.flows.glow([28, 28], num_levels=1, num_steps=1, hidden_channels=4),
         ValueError,

@@ -40,6 +40,23 @@ def positive_ints(name: str, values: Any) -> tuple[int, ...]:
     return tuple(positive_int(f"{name}[{i}]", value) for i, value in enumerate(values))
 
 
+def one_or_each(name: str, value: Any, number: int, each: str) -> tuple[int, ...]:
+    """Returns `number` positive integers: those of a sequence, or one repeated.
+
+    Args:
+      name: what to call it.
+      value: an integer, or a sequence of as many integers.
+      number: how many.
+      each: what there is one for, such as "level".
+    """
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        return (positive_int(name, value),) * number
+    values = positive_ints(name, value)
+    if len(values) != number:
+        raise ValueError(message(name, f"an integer, or {number}, one for each {each}", value))
+    return values
+
+
 def vector_shape(name: str, shape: Any, *, minimum: int = 1) -> tuple[int, ...]:
     """Returns the shape `[D]` of vector events, `D >= minimum`, as a tuple."""
     dimensions = shape_tuple(name, shape)
@@ -55,6 +72,11 @@ def shape_tuple(name: str, shape: Any) -> tuple[int, ...]:
     if isinstance(shape, (int, np.integer)) and not isinstance(shape, bool):
         shape = [shape]
     return positive_ints(name, shape)
+
+
+def optional_shape(name: str, shape: Any) -> tuple[int, ...] | None:
+    """Returns a fully known shape as a tuple, or `None` for none."""
+    return None if shape is None else shape_tuple(name, shape)
 
 
 def float_dtype(name: str, dtype: Any) -> tf.DType:

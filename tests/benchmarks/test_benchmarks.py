@@ -24,6 +24,7 @@ SPLITS = {"train": 300, "val": 700, "test": 400}
 PROGRAMS = {
     "real_nvp": ["--quick", "--json", "real_nvp.json"],
     "maf": ["--quick", "--json", "maf.json"],
+    "glow": ["--quick", "--json", "glow.json"],
     "miniboone": ["rows.npz", "--seeds", "0", "--epochs", "2", "--hidden", "4"],
     "mnist": ["mnist.npz", "pictures", "--rows", "80", "--minutes", "0.02"],
     "importing": ["--quick", "--json", "importing.json"],
@@ -209,7 +210,9 @@ def _finished(name: str, process: subprocess.Popen, directory: pathlib.Path) -> 
     return printed, report
 
 
-@pytest.mark.parametrize(("name", "count"), [("real_nvp", 26), ("maf", 27), ("importing", 1)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("real_nvp", 26), ("maf", 27), ("glow", 5), ("importing", 1)]
+)
 def test_program_reports_positive_finite_ratios(
     outputs: Mapping[str, Any], name: str, count: int
 ) -> None:
@@ -250,6 +253,13 @@ def test_maf_measures_what_the_readme_says(outputs: Mapping[str, Any]) -> None:
         wanted |= {f"first call of forward, {size}, {kind}" for kind in ("plain", "XLA")}
         wanted |= {f"sample, {size}", f"sample with density, {size}"}
     assert measured == wanted
+
+
+def test_glow_has_sides_of_one_size(outputs: Mapping[str, Any]) -> None:
+    printed, report = outputs["glow"]
+    ours, theirs = (int(line.split()[1].replace(",", "")) for line in printed.splitlines()[:2])
+    assert 0.8 < ours / theirs < 1.25
+    assert "training step, batch 2" in report["seconds"]
 
 
 def test_miniboone_trains_on_its_rows_and_tests_on_others(outputs: Mapping[str, Any]) -> None:

@@ -11,16 +11,21 @@ import tensorflow as tf
 import tfp_genext as gx
 
 
-def test_weight_norm_is_its_formula_by_loops():
-    layer = gx.networks.WeightNormConv(2, 3, dtype="float64")
-    x = np.random.default_rng(0).normal(size=[1, 4, 5, 3])
+@pytest.mark.parametrize(("channels", "edge"), [(3, False), (3, True), (0, True)])
+def test_weight_norm_is_its_formula_by_loops(channels, edge):
+    layer = gx.networks.WeightNormConv(2, 3, edge_padding=edge, dtype="float64")
+    x = np.random.default_rng(0).normal(size=[2, 4, 5, channels])
     layer(x)
     layer.length.assign([2.0, 0.5])
     layer.bias.assign([0.1, -0.2])
     v = layer.direction.numpy()
     kernel = v / np.sqrt((v**2).sum(axis=(0, 1, 2))) * [2.0, 0.5]
-    padded = np.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    expected = np.zeros([1, 4, 5, 2])
+    around = [[0, 0], [1, 1], [1, 1], [0, 0]]
+    padded = np.pad(x, around)
+    if edge:
+        ones = np.pad(np.zeros([2, 4, 5, 1]), around, constant_values=1.0)
+        padded = np.concatenate([padded, ones], axis=-1)
+    expected = np.zeros([2, 4, 5, 2])
     for i in range(4):
         for j in range(5):
             window = padded[:, i : i + 3, j : j + 3]
@@ -39,11 +44,11 @@ def test_edge_padding_shows_where_the_image_ends():
     np.testing.assert_array_equal(plain, np.zeros_like(plain))
 
 
-@pytest.mark.parametrize("num_blocks", [0, 2])
+@pytest.mark.parametrize(("hidden", "num_blocks"), [(None, 0), (8, 0), (8, 2)])
 @pytest.mark.parametrize("context", [None, (3,)])
-def test_starts_at_zero_and_every_variable_learns(num_blocks, context):
+def test_starts_at_zero_and_every_variable_learns(hidden, num_blocks, context):
     network = gx.networks.ConvNet(
-        (2, 2), 8, num_blocks=num_blocks, conditional_event_shape=context, activation="tanh"
+        (2, 2), hidden, num_blocks=num_blocks, conditional_event_shape=context, activation="tanh"
     )
     network.build((None, None, None, 3))
     x = registry.points((4, 6, 5, 3), "float32")

@@ -22,8 +22,8 @@ def glow(
     image_shape: Sequence[int],
     *,
     num_levels: int,
-    num_steps: int,
-    hidden_channels: int,
+    num_steps: int | Sequence[int],
+    hidden_channels: int | Sequence[int],
     transformer: Transformer | None = None,
     learned_prior: bool = True,
     activation: Any = "relu",
@@ -43,15 +43,15 @@ def glow(
         step      y = act_norm(invertible_1x1_conv(coupling(x)))
         log p(x)  = log p(z) + sum of the log-determinants of the inverses
 
-    The learned prior of the half that is factored out is an affine coupling that sees the half that
-    is kept; the noise itself is standard normal (Kingma and Dhariwal, 2018 [1]). Sampling and
-    density both cost one evaluation of each network.
+    The learned prior of the half that is factored out is an affine coupling, whose network is one
+    convolution of the half that is kept; the noise itself is standard normal (Kingma and Dhariwal,
+    2018 [1]). Sampling and density both cost one evaluation of each network.
 
     Args:
       image_shape: `[H, W, C]`; H and W multiples of 2^num_levels.
       num_levels: number of scales.
-      num_steps: number of steps at each scale, K.
-      hidden_channels: width of the convolutional networks.
+      num_steps: number of steps at each scale, K; or one number for each scale, finest first.
+      hidden_channels: width of the convolutional networks; or one for each scale, finest first.
       transformer: how couplings move a number: `gx.transformers.Affine()`, the default, or
         `gx.transformers.Additive()` for additive couplings, or any other.
       learned_prior: whether the half that is factored out has a learned prior. Default: `True`.
@@ -87,11 +87,12 @@ def glow(
     [1]: Diederik P. Kingma, Prafulla Dhariwal. Glow: Generative Flow with Invertible 1x1
          Convolutions. 2018. https://arxiv.org/abs/1807.03039
     """
-    shape = _checked_image_shape(image_shape, checks.positive_int("num_levels", num_levels))
+    num_levels = checks.positive_int("num_levels", num_levels)
+    shape = _checked_image_shape(image_shape, num_levels)
     layer_dtype, variable_dtype = dtypes(dtype)
     plan = GlowPlan(
-        num_steps=checks.positive_int("num_steps", num_steps),
-        hidden_channels=checks.positive_int("hidden_channels", hidden_channels),
+        num_steps=checks.one_or_each("num_steps", num_steps, num_levels, "level"),
+        hidden_channels=checks.one_or_each("hidden_channels", hidden_channels, num_levels, "level"),
         transformer=checked_transformer(transformer),
         learned_prior=learned_prior,
         activation=activation,
@@ -107,7 +108,7 @@ def real_nvp_images(
     image_shape: Sequence[int],
     *,
     num_levels: int,
-    hidden_channels: int,
+    hidden_channels: int | Sequence[int],
     num_couplings: int = 3,
     num_blocks: int = 2,
     transformer: Transformer | None = None,
@@ -132,7 +133,7 @@ def real_nvp_images(
     Args:
       image_shape: `[H, W, C]`; H and W multiples of 2^(num_levels - 1).
       num_levels: number of scales.
-      hidden_channels: width of the residual networks.
+      hidden_channels: width of the residual networks; or one for each scale, finest first.
       num_couplings: number of couplings of each kind at a scale. Default: 3.
       num_blocks: number of residual blocks of each network. Default: 2.
       transformer: how couplings move a number. Default: `gx.transformers.Affine()`.
@@ -177,7 +178,7 @@ def real_nvp_images(
         )
     layer_dtype, variable_dtype = dtypes(dtype)
     plan = RealNVPPlan(
-        hidden_channels=checks.positive_int("hidden_channels", hidden_channels),
+        hidden_channels=checks.one_or_each("hidden_channels", hidden_channels, num_levels, "level"),
         num_blocks=checks.positive_int("num_blocks", num_blocks),
         transformer=checked_transformer(transformer),
         activation=activation,

@@ -45,7 +45,7 @@ def of_images(
 class ImagePlan(abc.ABC):
     """The checked arguments of a flow of images, and the parts that all of them share."""
 
-    hidden_channels: int
+    hidden_channels: Sequence[int]  # Of each level, finest first; so are all such numbers here.
     transformer: Transformer
     activation: Any
     context_shape: Sequence[int] | None
@@ -64,12 +64,25 @@ class ImagePlan(abc.ABC):
         return bijectors.Partial(inner, kept)
 
     def coupling(
-        self, visible: int, moved: int, transformer: Transformer, **masking: Any
+        self,
+        hidden: int | None,
+        visible: int,
+        moved: int,
+        transformer: Transformer,
+        **masking: Any,
     ) -> tfb.Bijector:
-        """Returns a coupling on a new network that sees so many channels, and moves so many."""
+        """Returns a coupling on a new network.
+
+        Args:
+          hidden: width of the network; `None` for a single convolution.
+          visible: how many channels the network sees.
+          moved: how many channels the coupling moves.
+          transformer: how it moves them.
+          **masking: how channels are told apart.
+        """
         network = ConvNet(
             [moved, transformer.params_size],
-            self.hidden_channels,
+            hidden,
             num_blocks=self.num_blocks,
             activation=self.activation,
             conditional_event_shape=self.context_shape,
@@ -88,39 +101,42 @@ class ImagePlan(abc.ABC):
 class GlowPlan(ImagePlan):
     """What a Glow is made of."""
 
-    num_steps: int
+    num_steps: Sequence[int]
     learned_prior: bool
     seeds: Iterator[int]
 
     def level(self, shape: tuple[int, int, int], levels: int) -> list[tfb.Bijector]:
         height, width, channels = shape[0] // 2, shape[1] // 2, 4 * shape[2]
         squeeze = bijectors.Squeeze()
-        steps = [part for _ in range(self.num_steps) for part in self._step(channels)]
+        number, hidden = self.num_steps[-levels], self.hidden_channels[-levels]
+        steps = [part for _ in range(number) for part in self._step(hidden, channels)]
         if levels == 1:
             return [tfb.Invert(squeeze), *steps, *self._top(channels), squeeze]
-        prior = [self._affine(channels // 2, channels)] if self.learned_prior else []
+        prior = [self._prior(channels // 2, channels)] if self.learned_prior else []
         coarser = self.coarser((height, width, channels), levels)
         return [tfb.Invert(squeeze), *steps, *prior, coarser, squeeze]
 
-    def _step(self, channels: int) -> list[tfb.Bijector]:
+    def _step(self, hidden: int, channels: int) -> list[tfb.Bijector]:
         conv = bijectors.Invertible1x1Conv.random(channels, seed=next(self.seeds), dtype=self.dtype)
         visible = channels // 2
         return [
             new_act_norm(channels, self.dtype),
             conv,
-            self.coupling(visible, channels - visible, self.transformer, num_masked=visible),
+            self.coupling(
+                hidden, visible, channels - visible, self.transformer, num_masked=visible
+            ),
         ]
 
-    def _affine(self, visible: int, channels: int) -> tfb.Bijector:
-        """Returns a learned prior: an affine coupling that looks at the first channels."""
+    def _prior(self, visible: int, channels: int) -> tfb.Bijector:
+        """Returns a learned prior: an affine coupling whose one convolution sees some channels."""
         affine = checked_transformer(None)
-        return self.coupling(visible, channels - visible, affine, num_masked=visible)
+        return self.coupling(None, visible, channels - visible, affine, num_masked=visible)
 
     def _top(self, channels: int) -> list[tfb.Bijector]:
         """Returns what gives the coarsest noise a mean and a scale for each context."""
         if self.context_shape is None or not self.learned_prior:
             return []
-        return [self._affine(0, channels)]
+        return [self._prior(0, channels)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,29 +147,36 @@ class RealNVPPlan(ImagePlan):
     batch_norm: bool
 
     def level(self, shape: tuple[int, int, int], levels: int) -> list[tfb.Bijector]:
+        hidden = self.hidden_channels[-levels]
         if levels == 1:
-            return self._checkerboards(shape, self.num_couplings + 1)
+            return self._checkerboards(hidden, shape, self.num_couplings + 1)
         squeeze = bijectors.Squeeze()
         height, width, channels = shape[0] // 2, shape[1] // 2, 4 * shape[2]
         return [
-            *self._checkerboards(shape, self.num_couplings),
+            *self._checkerboards(hidden, shape, self.num_couplings),
             tfb.Invert(squeeze),
-            *self._channels(channels),
+            *self._channels(hidden, channels),
             self.coarser((height, width, channels), levels),
             squeeze,
         ]
 
-    def _checkerboards(self, shape: tuple[int, int, int], number: int) -> list[tfb.Bijector]:
+    def _checkerboards(
+        self, hidden: int, shape: tuple[int, int, int], number: int
+    ) -> list[tfb.Bijector]:
         height, width, channels = shape
         masks_ = [masks.checkerboard(height, width, first=i % 2 == 0) for i in range(number)]
-        couplings = [self.coupling(channels, channels, self.transformer, mask=m) for m in masks_]
+        couplings = [
+            self.coupling(hidden, channels, channels, self.transformer, mask=mask)
+            for mask in masks_
+        ]
         return self._normed(couplings, channels)
 
-    def _channels(self, channels: int) -> list[tfb.Bijector]:
+    def _channels(self, hidden: int, channels: int) -> list[tfb.Bijector]:
         half = channels // 2
         signs = [1 if i % 2 == 0 else -1 for i in range(self.num_couplings)]
         couplings = [
-            self.coupling(half, half, self.transformer, num_masked=sign * half) for sign in signs
+            self.coupling(hidden, half, half, self.transformer, num_masked=sign * half)
+            for sign in signs
         ]
         return self._normed(couplings, channels)
 

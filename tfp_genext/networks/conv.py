@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfp_genext import checks
+from tfp_genext.networks.shared import flat_context, in_shape
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -84,16 +85,23 @@ class WeightNormConv(keras.layers.Layer):
         direction = ops.convert_to_tensor(self.direction)
         norm = ops.sqrt(ops.sum(ops.square(direction), axis=(0, 1, 2)) + 1e-12)
         kernel = direction * (ops.convert_to_tensor(self.length) / norm)
-        if self.edge_padding:
-            return tf.nn.conv2d(self._with_edge(x), kernel, strides=1, padding="VALID") + self.bias
-        return tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + self.bias
+        if not self.edge_padding:
+            return tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + self.bias
+        channels = x.shape[-1]
+        border = self._border(tf.shape(x), kernel[:, :, channels:])
+        if channels == 0:
+            return border + tf.reduce_sum(x, axis=-1, keepdims=True)
+        return tf.nn.conv2d(x, kernel[:, :, :channels], strides=1, padding="SAME") + border
 
-    def _with_edge(self, x: Any) -> Any:
-        """Returns a padded image with one more channel, 1 in the padding and 0 inside."""
+    def _border(self, shape: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """Returns what the channel of ones in the padding gives, and the bias, `[1, H, W, F]`.
+
+        It is the same for all images of a batch: computed apart, it costs next to nothing.
+        """
         around = [[0, 0], *[[self.kernel_size // 2] * 2] * 2, [0, 0]]
-        inside = tf.zeros_like(tf.reduce_sum(x, axis=-1, keepdims=True))  # x may have no channels.
+        inside = tf.zeros([1, shape[1], shape[2], 1], kernel.dtype)
         edge = tf.pad(inside, around, constant_values=1)
-        return ops.concatenate([tf.pad(x, around), edge], axis=-1)
+        return tf.nn.conv2d(edge, kernel, strides=1, padding="VALID") + self.bias
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -114,12 +122,14 @@ class ConvNet(keras.layers.Layer):
         h = h + conv_3x3(activation(conv_3x3(activation(h))))       for each residual block
         params = reshape(conv_3x3(h), [N, H, W, *params_shape])
 
+    or, without hidden layers, one convolution: params = reshape(conv_3x3(x) + c V, ...).
+
     All convolutions are weight-normalised; the last one starts at zero, so that what the parameters
     describe starts at the identity.
 
     Args:
       params_shape: shape of the parameters of one pixel; for a conditioner `[channels, params]`.
-      hidden_channels: width of the hidden layers.
+      hidden_channels: width of the hidden layers; `None` for no hidden layers.
       num_blocks: number of residual blocks, as in Real NVP; 0, the default, for the three layers of
         Glow.
       activation: Keras activation of the hidden layers. Default: `"relu"`.
@@ -155,7 +165,7 @@ class ConvNet(keras.layers.Layer):
     def __init__(
         self,
         params_shape: Sequence[int],
-        hidden_channels: int,
+        hidden_channels: int | None,
         *,
         num_blocks: int = 0,
         activation: Any = "relu",
@@ -166,28 +176,39 @@ class ConvNet(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.params_shape = checks.shape_tuple("params_shape", params_shape)
-        self.hidden_channels = checks.positive_int("hidden_channels", hidden_channels)
+        self.hidden_channels = (
+            None
+            if hidden_channels is None
+            else checks.positive_int("hidden_channels", hidden_channels)
+        )
         self.num_blocks = checks.positive_int("num_blocks", num_blocks, minimum=0)
         self.activation = keras.activations.get(activation)
         self.edge_padding = bool(edge_padding)
-        self.conditional_event_shape = (
-            None
-            if conditional_event_shape is None
-            else checks.shape_tuple("conditional_event_shape", conditional_event_shape)
+        self.conditional_event_shape = checks.optional_shape(
+            "conditional_event_shape", conditional_event_shape
         )
         self.unstacked = unstacked
-        self.first = self._conv(self.hidden_channels)
-        self.middle = [
-            self._conv(self.hidden_channels, kernel_size=3 if self.num_blocks else 1)
-            for _ in range(2 * self.num_blocks or 1)
-        ]
+        self.hidden = list(self._hidden())
         self.last = self._conv(math.prod(self.params_shape), gain=0.0)
         # One where there is a context, and none else.
         count = 0 if self.conditional_event_shape is None else 1
-        self.context_layers = [
-            keras.layers.Dense(self.hidden_channels, use_bias=False, dtype=self.dtype_policy)
-            for _ in range(count)
-        ]
+        self.context_layers = [self._context_layer() for _ in range(count)]
+
+    def _hidden(self) -> Iterator[WeightNormConv]:
+        if self.hidden_channels is None:
+            return
+        yield self._conv(self.hidden_channels)
+        for _ in range(2 * self.num_blocks or 1):
+            yield self._conv(self.hidden_channels, kernel_size=3 if self.num_blocks else 1)
+
+    def _context_layer(self) -> keras.layers.Dense:
+        """Returns what adds the context to the first layer; the last one starts at zero."""
+        units, start = self.hidden_channels, "glorot_uniform"
+        if units is None:
+            units, start = math.prod(self.params_shape), "zeros"
+        return keras.layers.Dense(
+            units, use_bias=False, kernel_initializer=start, dtype=self.dtype_policy
+        )
 
     def _conv(self, filters: int, kernel_size: int = 3, gain: float = 1.0) -> WeightNormConv:
         return WeightNormConv(
@@ -199,36 +220,35 @@ class ConvNet(keras.layers.Layer):
         )
 
     def build(self, x_shape: tuple) -> None:
-        self.first.build(x_shape)
-        hidden = (*x_shape[:-1], self.hidden_channels)
-        for layer in [*self.middle, self.last]:
-            layer.build(hidden)
+        for layer in [*self.hidden, self.last]:
+            layer.build(x_shape)
+            x_shape = (*x_shape[:-1], layer.filters)
         for layer in self.context_layers:
             layer.build((None, math.prod(self.conditional_event_shape or ())))
 
     def call(self, x: Any, conditional_input: Any = None) -> Any:
-        h = self.first(x) + self._from_context(conditional_input)
-        if self.num_blocks:
-            for one, two in zip(self.middle[::2], self.middle[1::2], strict=True):
-                h = h + two(self.activation(one(self.activation(h))))
-            h = self.activation(h)
+        context = self._from_context(conditional_input)
+        if self.hidden:
+            params = self.last(self._through_hidden(x, context))
         else:
-            h = self.activation(self.middle[0](self.activation(h)))
-        params = self.last(h)
-        if not self.unstacked:
-            return ops.reshape(params, (*ops.shape(params)[:-1], *self.params_shape))
-        parts = ops.split(params, self.params_shape[-1], axis=-1)
-        if len(self.params_shape) == 2:
-            return tuple(parts)
-        return tuple(ops.reshape(p, (*ops.shape(p)[:-1], *self.params_shape[:-1])) for p in parts)
+            params = self.last(x) + context
+        return in_shape(params, self.params_shape, unstacked=self.unstacked)
+
+    def _through_hidden(self, x: Any, context: Any) -> Any:
+        first, *middle = self.hidden
+        h = first(x) + context
+        if self.num_blocks == 0:
+            return self.activation(middle[0](self.activation(h)))
+        for one, two in zip(middle[::2], middle[1::2], strict=True):
+            h = h + two(self.activation(one(self.activation(h))))
+        return self.activation(h)
 
     def _from_context(self, conditional_input: Any) -> Any:
-        context = checks.conditional_input(conditional_input, self.conditional_event_shape)
+        context = flat_context(conditional_input, self.conditional_event_shape)
         if context is None:
             return 0.0
         (layer,) = self.context_layers
-        flat = ops.reshape(context, (-1, math.prod(context.shape[1:])))
-        return layer(flat)[:, None, None, :]
+        return layer(context)[:, None, None, :]
 
     def get_config(self) -> dict[str, Any]:
         return {

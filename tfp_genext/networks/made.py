@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_genext import checks
+from tfp_genext.networks.shared import flat_context
 from tfp_genext.networks.solve import Problem, Update
 from tfp_genext.networks.triangular import Structure
 
@@ -85,10 +86,8 @@ class MADE(keras.layers.Layer):
         self.hidden_units = checks.positive_ints("hidden_units", hidden_units)
         self.activation = keras.activations.get(activation)
         self.order = None if order is None else checks.permutation("order", order, self.event_size)
-        self.conditional_event_shape = (
-            None
-            if conditional_event_shape is None
-            else checks.shape_tuple("conditional_event_shape", conditional_event_shape)
+        self.conditional_event_shape = checks.optional_shape(
+            "conditional_event_shape", conditional_event_shape
         )
         self.unstacked = unstacked
         first = 1 if self.conditional_event_shape is None else 0
@@ -177,13 +176,12 @@ class MADE(keras.layers.Layer):
     def _offsets(self, conditional_input: Any) -> list[tf.Tensor]:
         """Returns what is added in each layer: bias `[H, 1]`, or bias and context `[H, N]`."""
         biases = [tf.convert_to_tensor(bias)[:, tf.newaxis] for bias in self.biases]
-        context = checks.conditional_input(conditional_input, self.conditional_event_shape)
+        context = flat_context(conditional_input, self.conditional_event_shape)
         if context is None:
             return biases
-        flat = tf.reshape(context, [-1, math.prod(context.shape[1:])])
-        flat = tf.cast(flat, biases[0].dtype)
+        context = tf.cast(context, biases[0].dtype)
         return [
-            bias + tf.matmul(kernel, flat, transpose_a=True, transpose_b=True)
+            bias + tf.matmul(kernel, context, transpose_a=True, transpose_b=True)
             for bias, kernel in zip(biases, self.context_kernels, strict=True)
         ]
 

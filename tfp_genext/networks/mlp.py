@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from tfp_genext import checks
+from tfp_genext.networks.shared import flat_context, in_shape
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -68,10 +69,8 @@ class MLP(keras.layers.Layer):
         self.params_shape = checks.shape_tuple("params_shape", params_shape)
         self.hidden_units = checks.positive_ints("hidden_units", hidden_units)
         self.activation = keras.activations.get(activation)
-        self.conditional_event_shape = (
-            None
-            if conditional_event_shape is None
-            else checks.shape_tuple("conditional_event_shape", conditional_event_shape)
+        self.conditional_event_shape = checks.optional_shape(
+            "conditional_event_shape", conditional_event_shape
         )
         self.unstacked = unstacked
         self.hidden_layers = [
@@ -90,22 +89,11 @@ class MLP(keras.layers.Layer):
             width = layer.units
 
     def call(self, x: Any, conditional_input: Any = None) -> Any:
-        h = self._with_context(x, conditional_input)
+        context = flat_context(conditional_input, self.conditional_event_shape)
+        h = x if context is None else ops.concatenate([x, context], axis=-1)
         for layer in [*self.hidden_layers, self.params_layer]:
             h = layer(h)
-        if not self.unstacked:
-            return ops.reshape(h, (-1, *self.params_shape))
-        parts = ops.split(h, self.params_shape[-1], axis=-1)
-        if len(self.params_shape) == 2:
-            return tuple(parts)
-        return tuple(ops.reshape(part, (-1, *self.params_shape[:-1])) for part in parts)
-
-    def _with_context(self, x: Any, conditional_input: Any) -> Any:
-        context = checks.conditional_input(conditional_input, self.conditional_event_shape)
-        if context is None:
-            return x
-        flat = ops.reshape(context, (-1, math.prod(context.shape[1:])))
-        return ops.concatenate([x, flat], axis=-1)
+        return in_shape(h, self.params_shape, unstacked=self.unstacked)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,40 @@
+"""What conditioners share: how they take a context, and how they give parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from tfp_genext import checks
+
+
+def flat_context(value: Any, expected: Sequence[int] | None) -> Any:
+    """Returns a checked context `[N, *expected]` as `[N, C]`; `None` where none is expected."""
+    context = checks.conditional_input(value, expected)
+    if context is None:
+        return None
+    return ops.reshape(context, (-1, math.prod(context.shape[1:])))
+
+
+def in_shape(flat: Any, params_shape: Sequence[int], *, unstacked: bool) -> Any:
+    """Returns parameters in their shape.
+
+    Args:
+      flat: `[..., prod(params_shape)]`.
+      params_shape: of the parameters.
+      unstacked: whether to give the parameters along the last axis as a tuple. Those of one place
+        then stand together in `flat`; it spares a copy.
+
+    Returns:
+      `[..., *params_shape]`, or `params_shape[-1]` tensors `[..., *params_shape[:-1]]`.
+    """
+    leading = ops.shape(flat)[:-1]
+    if not unstacked:
+        return ops.reshape(flat, (*leading, *params_shape))
+    parts = ops.split(flat, params_shape[-1], axis=-1)
+    if len(params_shape) == 2:
+        return tuple(parts)
+    return tuple(ops.reshape(part, (*leading, *params_shape[:-1])) for part in parts)
