@@ -25,6 +25,7 @@ PROGRAMS = {
     "real_nvp": ["--quick", "--json", "real_nvp.json"],
     "maf": ["--quick", "--json", "maf.json"],
     "glow": ["--quick", "--json", "glow.json"],
+    "neural": ["--quick", "--json", "neural.json"],
     "miniboone": ["rows.npz", "--seeds", "0", "--epochs", "2", "--hidden", "4"],
     "mnist": ["mnist.npz", "pictures", "--rows", "80", "--minutes", "0.02"],
     "importing": ["--quick", "--json", "importing.json"],
@@ -211,7 +212,8 @@ def _finished(name: str, process: subprocess.Popen, directory: pathlib.Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("real_nvp", 26), ("maf", 27), ("glow", 5), ("importing", 1)]
+    ("name", "count"),
+    [("real_nvp", 26), ("maf", 27), ("glow", 5), ("neural", 13), ("importing", 1)],
 )
 def test_program_reports_positive_finite_ratios(
     outputs: Mapping[str, Any], name: str, count: int
@@ -265,20 +267,20 @@ def test_glow_has_sides_of_one_size(outputs: Mapping[str, Any]) -> None:
 def test_miniboone_trains_on_its_rows_and_tests_on_others(outputs: Mapping[str, Any]) -> None:
     printed, _ = outputs["miniboone"]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()]
-    flows = ["real_nvp", "maf", "nsf", "naf"]
+    flows = ["real_nvp", "maf", "nsf", "naf", "naf_dense"]
     assert [line[0] for line in lines] == ["flow", "---", "Gaussian", *flows]
     gaussian = float(lines[2][2])
-    for name, seed, test, error, stopping, epochs, _ in lines[3:]:
+    for name, seed, test, error, stopping, epochs, _, way_back in lines[3:]:
         assert name in flows and seed == "0" and epochs == "2"
         # A new flow is a standard normal, and a Gaussian is the truth here.
         assert -30.0 < float(test) < gaussian and -30.0 < float(stopping) < gaussian + 0.5
-        assert 0.0 < float(error) < 1.0
+        assert 0.0 < float(error) < 1.0 and float(way_back) < 1e-4
 
 
 def test_mnist_trains_for_its_time_and_draws_samples(outputs: Mapping[str, Any]) -> None:
     printed, _ = outputs["mnist"]
     _, _, *lines = [[c.strip() for c in row.split("|")[1:-1]] for row in printed.splitlines()]
-    assert [line[0] for line in lines] == ["glow", "real_nvp", "nice"]
+    assert [line[0] for line in lines] == ["glow", "tfp_glow", "real_nvp", "nice"]
     for _, _, minutes, epochs, *bits in lines:
         assert float(minutes) < 3.0 and int(epochs) >= 1
         # Eight bits are those of no model at all.

@@ -14,11 +14,9 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
-import gc
-import pathlib
 import sys
-from collections.abc import Callable
 
+import growth
 import keras
 import numpy as np
 import tensorflow as tf
@@ -29,8 +27,6 @@ _SIZE = 10
 _LAYERS = 10
 _CHUNK = 10_000
 _ROWS = 5000
-# What the allocator may keep or give back between two looks, in MB.
-_SLACK = 8.0
 
 
 def main() -> int:
@@ -42,12 +38,12 @@ def main() -> int:
     print(f"{finite} of {arguments.samples} samples are finite")
     x = tf.constant(_rows(500, seed=1))
     growths = {
-        "eager": _growth(model.distribution.log_prob, x, arguments.calls),
-        "compiled": _growth(tf.function(model.distribution.log_prob), x, arguments.calls),
+        "eager": growth.growth(model.distribution.log_prob, x, arguments.calls),
+        "compiled": growth.growth(tf.function(model.distribution.log_prob), x, arguments.calls),
     }
-    for name, growth in growths.items():
-        print(f"{name}: the last {arguments.calls} calls of log_prob added {growth:.1f} MB")
-    return int(finite < arguments.samples or max(growths.values()) > _SLACK)
+    for name, added in growths.items():
+        print(f"{name}: the last {arguments.calls} calls of log_prob added {added:.1f} MB")
+    return int(finite < arguments.samples or max(growths.values()) > growth.SLACK)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -90,21 +86,6 @@ def _finite(model: gx.models.DensityModel, samples: int) -> int:
         rows = np.isfinite(x).all(axis=1) & np.isfinite(log_prob)
         finite += int(rows.sum())
     return finite
-
-
-def _growth(log_prob: Callable, x: tf.Tensor, calls: int) -> float:
-    """Returns by how many MB the process grows in so many calls, after as many to warm up."""
-    for _ in range(2):
-        before = _megabytes()
-        for _ in range(calls):
-            log_prob(tf.identity(x))
-        gc.collect()
-    return _megabytes() - before
-
-
-def _megabytes() -> float:
-    pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 if __name__ == "__main__":

@@ -29,3 +29,8 @@ def test_maf_endurance() -> None:
     printed = _run("maf_endurance", "--samples", "2000", "--calls", "20", "--epochs", "1")
     assert "2000 of 2000 samples are finite" in printed
     assert printed.count("calls of log_prob added") == 2
+
+
+def test_memory() -> None:
+    printed = _run("memory", "--calls", "20", "--only", "maf_conditional")
+    assert printed.startswith("maf_conditional: eager ") and printed.count(" MB") == 2

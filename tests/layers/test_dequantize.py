@@ -96,6 +96,18 @@ def test_pixel_scales_are_their_formulas(alpha):
     np.testing.assert_allclose(np.broadcast_to(log_det, [5]), np.log(slope), rtol=1e-6)
 
 
+def test_a_flow_says_where_pixels_have_no_logit():
+    flow = glow_model().distribution
+    model = gx.models.DensityModel(flow)
+    model.compile(optimizer="sgd")
+    # The interval goes on for 256 * 0.05 / 0.9 = 14.2 on either side.
+    inside, outside = (np.full([3, 4, 4, 2], value, np.float32) for value in (-14.0, 270.5))
+    assert np.isfinite(flow.log_prob(inside)).all() and np.isnan(flow.log_prob(outside)).all()
+    for method in (model.fit, model.evaluate, model.predict):
+        with pytest.raises(ValueError, match="Received: "):
+            method(outside, verbose=0)
+
+
 def glow_model():
     keras.utils.set_random_seed(1)
     flow = gx.flows.glow(

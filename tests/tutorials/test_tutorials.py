@@ -23,7 +23,13 @@ PAGE = (TUTORIALS / "README.md").read_text(encoding="utf-8")
 # Files that the tutorials use and that are none themselves.
 HELPERS = {"support", "query_savedmodel"}
 # Name of each tutorial and the fewest cells it should have.
-NUM_CELLS = {"quickstart": 18, "affine_coupling": 12, "tfp_pipelines": 14}
+NUM_CELLS = {
+    "quickstart": 18,
+    "affine_coupling": 12,
+    "tfp_pipelines": 14,
+    "densities": 12,
+    "glow": 12,
+}
 NAMES = sorted(NUM_CELLS)
 
 # Warnings that importing TFP and saving any Keras model raise; all others are errors.
@@ -128,6 +134,34 @@ def test_tfp_pipelines_go_through_vi_mcmc_and_joint_distributions(tmp_path: path
         assert 0.0 < divergence < 5.0
     names = [f"tfp_pipelines_{part}" for part in ("posterior", "amortised")]
     _check_pictures(tmp_path / "output", names)
+
+
+def test_densities_stand_beside_the_truth(tmp_path: pathlib.Path) -> None:
+    printed = _run("densities", tmp_path)
+    for truth in ("eight Gaussians", "two rings", "checkerboard"):
+        for name in ("MAF", "NSF", "NAF"):
+            divergence, error = _numbers(f"{truth}, {name}: # \\+- # nats from the truth", printed)
+            # A standard normal, which a new flow is, stands at most 3 nats from any of them.
+            assert 0.0 < divergence < 3.0 and 0.0 < error < 0.1
+    for name in ("MAF", "NSF", "NAF"):
+        (error,) = _numbers(f"{name}: noise to data and back is off by # at most", printed)
+        assert error < 1e-4
+    _check_pictures(tmp_path / "output", ["densities", "densities_samples"])
+
+
+def test_glow_has_temperatures_and_a_way_between_images(tmp_path: pathlib.Path) -> None:
+    printed = _run("glow", tmp_path)
+    bits, most = _numbers("held-out images: # bits/dim of #", printed)
+    assert 1.0 < bits < most == pytest.approx(math.log2(17), abs=1e-3)
+    spreads = [
+        _numbers(f"temperature {t}: pixels vary by #", printed)[0] for t in ("0.5", "0.75", "1.0")
+    ]
+    assert 0.0 < spreads[0] < spreads[1] < spreads[2]
+    (error,) = _numbers(
+        "real images come back from their noise within # of a pixel's step", printed
+    )
+    assert error < 1e-3
+    _check_pictures(tmp_path / "output", ["glow_temperatures", "glow_between"])
 
 
 def test_every_program_is_a_tutorial_or_a_helper() -> None:
