@@ -199,7 +199,7 @@ def _trained(name: str, images: tuple, arguments: argparse.Namespace) -> list[st
 
 
 def _batches(images: np.ndarray, size: int, *, shuffled: bool = False) -> tf.data.Dataset:
-    """Returns batches of a size that is known when graphs are made: TFP's Glow takes no other."""
+    """Returns batches of one size, known when graphs are made: TFP's Glow takes no other."""
     dataset = tf.data.Dataset.from_tensor_slices(images)
     if shuffled:
         dataset = dataset.shuffle(len(images), seed=0)
@@ -225,7 +225,6 @@ def _draw_curves(directory: pathlib.Path) -> None:
     for path in sorted(directory.glob("*.json")):
         curve = json.loads(path.read_text())
         axis.plot(curve["minutes"], curve["val_bits_per_dim"], marker=".", label=path.stem)
-    axis.set_yscale("log")
     axis.set_xlabel("minutes")
     axis.set_ylabel("validation, bits/dim")
     axis.legend()

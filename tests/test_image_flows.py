@@ -99,6 +99,13 @@ def test_each_level_may_have_its_own_numbers():
     assert sorted(found) == [4, 4, 5, 5]
 
 
+@pytest.mark.parametrize("kind", ["glow", "real nvp", "nice"])
+def test_no_images_are_images_too(kind):
+    flow, _ = flow_and_kwargs(kind)
+    assert flow.sample(0, seed=[1, 2]).shape == [0, *SHAPE]
+    assert flow.log_prob(tf.zeros([0, *SHAPE], tf.float64)).shape == [0]
+
+
 def test_initialisation_standardises_every_scale():
     flow = gx.flows.glow(SHAPE, num_levels=2, num_steps=2, hidden_channels=4)
     x = 100.0 + 30.0 * registry.points((200, *SHAPE), "float32")

@@ -803,7 +803,7 @@ TABLE = [
         "a momentum of one",
         lambda: gx.networks.MovingMoments(momentum=1.0),
         ValueError,
-        r"`momentum` must be in \[0, 1\)",
+        r"`momentum` must be a number in \[0, 1\)",
     ),
     (
         "moments that are none",
@@ -812,10 +812,92 @@ TABLE = [
         "`moments` must be a gx.networks.MovingMoments",
     ),
     (
+        "a data bijector that is none",
+        lambda: gx.flows.glow(
+            [4, 4, 1], num_levels=1, num_steps=1, hidden_channels=4, data_bijector=256
+        ),
+        TypeError,
+        "`data_bijector` must be a tfb.Bijector",
+    ),
+    (
+        "a data bijector of another dtype",
+        lambda: gx.flows.glow(
+            [4, 4, 1],
+            num_levels=1,
+            num_steps=1,
+            hidden_channels=4,
+            data_bijector=gx.flows.pixels(),
+            dtype="float64",
+        ),
+        ValueError,
+        "`data_bijector` must be of the flow's dtype, float64",
+    ),
+    (
+        "a seed below zero",
+        lambda: gx.flows.glow([4, 4, 1], num_levels=1, num_steps=1, hidden_channels=4, seed=-1),
+        ValueError,
+        "`seed` must be an integer of at least 0",
+    ),
+    (
+        "a Glow of half precision",
+        lambda: gx.flows.glow(
+            [4, 4, 1], num_levels=1, num_steps=1, hidden_channels=4, dtype="float16"
+        ),
+        TypeError,
+        "`lower_upper` must be of float32 or float64",
+    ),
+    (
+        "moments that are not built",
+        lambda: gx.bijectors.BatchNorm(
+            gx.networks.MovingMoments(), *[tf.Variable(tf.zeros([2])) for _ in range(2)]
+        ),
+        ValueError,
+        "`moments` must be built",
+    ),
+    (
+        "a part that does not keep the shape",
+        lambda: gx.bijectors.Partial(gx.bijectors.Squeeze(), 1).forward(tf.zeros([2, 4, 4, 3])),
+        ValueError,
+        "`bijector` must keep the shape of its events",
+    ),
+    (
+        "a mask of whole images for vectors",
+        lambda: affine(mask=gx.masks.checkerboard(4, 4)),
+        ValueError,
+        "`mask` must be a boolean vector.*`event_ndims=3`",
+    ),
+    (
+        "a convolution of nothing",
+        lambda: gx.networks.WeightNormConv(4)(tf.zeros([2, 4, 4, 0])),
+        ValueError,
+        "`x` must be of at least one channel",
+    ),
+    (
+        "an alpha that is no number",
+        lambda: gx.flows.pixels(alpha="a"),
+        TypeError,
+        "`alpha` must be a number",
+    ),
+    (
+        "a temperature that is no number",
+        lambda: gx.flows.tempered(gx.flows.maf([2], num_layers=1, hidden_units=[4]), None),
+        TypeError,
+        "`temperature` must be a number above 0",
+    ),
+    (
+        "bytes to initialise from",
+        lambda: gx.flows.initialize(
+            gx.flows.glow([4, 4, 1], num_levels=1, num_steps=1, hidden_channels=4),
+            np.zeros([2, 4, 4, 1], np.uint8),
+        ),
+        TypeError,
+        "`x` must be of shape .* and dtype float32",
+    ),
+    (
         "half of everything kept from the logit",
         lambda: gx.flows.pixels(alpha=0.5),
         ValueError,
-        r"`alpha` must be in \(0, 1/2\)",
+        r"`alpha` must be a number in \(0, 1/2\)",
     ),
     (
         "temperature zero",

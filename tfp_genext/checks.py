@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numbers
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,23 @@ def positive_int(name: str, value: Any, *, minimum: int = 1) -> int:
     if number < minimum:
         raise ValueError(message(name, expected, value))
     return number
+
+
+def number(name: str, value: Any, expected: str, holds: Callable[[float], bool]) -> float:
+    """Returns `value`, a number for which a condition holds.
+
+    Args:
+      name: what to call it.
+      value: the number.
+      expected: the condition in words.
+      holds: the condition.
+    """
+    expected = f"a number {expected}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(message(name, expected, value))
+    if not holds(float(value)):
+        raise ValueError(message(name, expected, value))
+    return float(value)
 
 
 def positive_ints(name: str, values: Any) -> tuple[int, ...]:

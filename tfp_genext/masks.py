@@ -41,6 +41,11 @@ def coupling_mask(mask: Any, event_ndims: int = 1) -> np.ndarray:
     array = np.asarray(mask)
     if array.dtype != np.bool_:
         raise TypeError(checks.message("mask", expected, mask))
+    if array.ndim > event_ndims:
+        raise ValueError(
+            f"`mask` must be {expected}; of whole images it takes `event_ndims=3`. "
+            f"Received: shape {array.shape} with event_ndims={event_ndims}"
+        )
     if array.ndim not in (1, event_ndims) or array.all() or not array.any():
         raise ValueError(checks.message("mask", expected, mask))
     return array

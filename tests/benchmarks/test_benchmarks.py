@@ -26,8 +26,15 @@ PROGRAMS = {
     "maf": ["--quick", "--json", "maf.json"],
     "glow": ["--quick", "--json", "glow.json"],
     "neural": ["--quick", "--json", "neural.json"],
-    "miniboone": ["rows.npz", "--seeds", "0", "--epochs", "2", "--hidden", "4"],
-    "mnist": ["mnist.npz", "pictures", "--rows", "80", "--minutes", "0.02"],
+    "miniboone": [
+        "rows.npz",
+        *["--flows", "nsf", "naf", "--seeds", "0", "--epochs", "2", "--hidden", "4"],
+    ],
+    "mnist": [
+        "mnist.npz",
+        "pictures",
+        *["--flows", "glow", "tfp_glow", "--rows", "20", "--minutes", "0.02"],
+    ],
     "importing": ["--quick", "--json", "importing.json"],
     "op_counts": ["--quick"],
 }
@@ -267,7 +274,7 @@ def test_glow_has_sides_of_one_size(outputs: Mapping[str, Any]) -> None:
 def test_miniboone_trains_on_its_rows_and_tests_on_others(outputs: Mapping[str, Any]) -> None:
     printed, _ = outputs["miniboone"]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()]
-    flows = ["real_nvp", "maf", "nsf", "naf", "naf_dense"]
+    flows = ["nsf", "naf"]
     assert [line[0] for line in lines] == ["flow", "---", "Gaussian", *flows]
     gaussian = float(lines[2][2])
     for name, seed, test, error, stopping, epochs, _, way_back in lines[3:]:
@@ -280,7 +287,7 @@ def test_miniboone_trains_on_its_rows_and_tests_on_others(outputs: Mapping[str, 
 def test_mnist_trains_for_its_time_and_draws_samples(outputs: Mapping[str, Any]) -> None:
     printed, _ = outputs["mnist"]
     _, _, *lines = [[c.strip() for c in row.split("|")[1:-1]] for row in printed.splitlines()]
-    assert [line[0] for line in lines] == ["glow", "tfp_glow", "real_nvp", "nice"]
+    assert [line[0] for line in lines] == ["glow", "tfp_glow"]
     for _, _, minutes, epochs, *bits in lines:
         assert float(minutes) < 3.0 and int(epochs) >= 1
         # Eight bits are those of no model at all.

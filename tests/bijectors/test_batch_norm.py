@@ -81,6 +81,19 @@ def test_gradients_go_through_the_statistics_of_the_batch():
     np.testing.assert_allclose(tape.gradient(loss, shift), np.zeros(3), atol=1e-5)
 
 
+def test_frozen_moments_stay_in_fit_too():
+    bijector = norm(momentum=0.5)
+    model = model_of(bijector)
+    model.fit(data(), verbose=0)
+    (moments,) = gx.tracking.networks(bijector)
+    moments.trainable = False
+    model.compile()  # As Keras wants it after a change of `trainable`.
+    before = [v.numpy() for v in (moments.mean, moments.variance)]
+    model.fit(data() + 5.0, verbose=0)
+    for variable, value in zip((moments.mean, moments.variance), before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
 def test_a_constant_column_gives_no_nan():
     bijector, x = norm(momentum=0.0), data()
     x[:, 1] = 7.0

@@ -56,6 +56,26 @@ def test_fixed_noise_does_not_depend_on_batches_order_or_dtype():
     np.testing.assert_array_equal(compiled(tf.constant(x)) - x, noise)
 
 
+@pytest.mark.parametrize("wrong", [0.5, 4.0, -1.0])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_numbers_that_are_no_values_are_refused_wherever_they_come_from(wrong, jit_compile):
+    layer = gx.layers.Dequantize(4)
+    x = np.ones([8, 4, 4, 2], np.float32)
+    x[3, 1, 2, 0] = wrong
+    with pytest.raises(ValueError, match="`x` must hold whole numbers from 0 to 3"):
+        layer(x)
+    flow = gx.flows.glow([4, 4, 2], num_levels=1, num_steps=1, hidden_channels=4)
+    model = gx.models.DensityModel(flow, preprocessing=layer)
+    model.compile(jit_compile=jit_compile)
+    model.fit(np.ones_like(x), verbose=0)
+    dataset = tf.data.Dataset.from_tensor_slices(x).batch(4)
+    for given in (x, dataset, (x[i : i + 4] for i in (0, 4))):
+        with pytest.raises(ValueError, match="`x` must hold whole numbers from 0 to 3.*Received"):
+            model.evaluate(given, verbose=0)
+    with pytest.raises(ValueError, match="`x` must hold whole numbers from 0 to 3.*Received"):
+        model.fit(dataset, verbose=0)
+
+
 def test_training_noise_is_fresh():
     layer, x = gx.layers.Dequantize(256), images(20)
     first, second = (layer(x, training=True).numpy() - x for _ in range(2))

@@ -34,6 +34,12 @@ def test_weight_norm_is_its_formula_by_loops(channels, edge):
     np.testing.assert_allclose(layer(x), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("edge", [False, True])
+def test_no_rows_give_no_rows(edge):
+    layer = gx.networks.WeightNormConv(2, 3, edge_padding=edge)
+    assert layer(tf.zeros([0, 4, 5, 3])).shape == (0, 4, 5, 2)
+
+
 def test_edge_padding_shows_where_the_image_ends():
     layer = gx.networks.WeightNormConv(4, 3, edge_padding=True)
     y = layer(tf.zeros([1, 5, 5, 2])).numpy()

@@ -140,6 +140,28 @@ def test_inverts_float32_and_stays_finite_far_off(transformer, size):
         np.testing.assert_allclose(back, x, rtol=1e-2)
 
 
+def bisected(function, x, limit):
+    """Returns by how much F(y) misses x at best, y a float32, found by halving."""
+    low, high = np.full_like(x, -limit), np.full_like(x, limit)
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        above = function(middle) > x
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return np.minimum(np.abs(function(low) - x), np.abs(function(high) - x))
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("size", [1.0, 5.0])
+def test_roots_in_float32_are_as_good_as_bisection(layers, size):
+    transformer = gx.transformers.DeepDenseSigmoidal(num_units=4, num_layers=layers)
+    bijector = transformer.bijector(params(transformer, size, "float32"))
+    function = tf.function(lambda y: bijector.inverse(tf.identity(y)))
+    x = np.linspace(-10.0, 10.0, COUNT).astype("float32")
+    found = np.abs(function(bijector.forward(x)) - x)
+    best = bisected(lambda y: function(tf.constant(y)).numpy(), x, limit=1e7)
+    assert found.max() < 4.0 * best.max() + 1e-6
+
+
 @each
 @pytest.mark.parametrize("seed", range(20))
 def test_rises_under_random_parameters(transformer, seed):

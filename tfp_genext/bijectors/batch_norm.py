@@ -68,6 +68,8 @@ class BatchNorm(OneEvaluationBijector):
         parameters = dict(locals())
         if not isinstance(moments, MovingMoments):
             raise TypeError(checks.message("moments", "a gx.networks.MovingMoments", moments))
+        if not moments.built:
+            raise ValueError(checks.message("moments", "built, as by `moments.build`", moments))
         checks.scale_vectors(shift, log_scale)
         self._moments = tracking.KerasNetwork(moments)
         self._shift, self._log_scale = shift, log_scale

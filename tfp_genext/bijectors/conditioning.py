@@ -208,8 +208,11 @@ def _check_condition(bijector: tfb.Bijector, conditional_input: tf.Tensor) -> No
         )
     expected = conditional_event_shape(bijector)
     shape = conditional_input.shape
-    if expected is not None and not shape[-len(expected) :].is_compatible_with(expected):
+    if expected is None:
+        return
+    event = shape[max(0, shape.rank - len(expected)) :]
+    if not event.is_compatible_with(expected):
         raise ValueError(
-            f"`conditional_input` must be of shape [..., {', '.join(map(str, expected))}]. "
+            f"`conditional_input` must be of shape [{', '.join(['...', *map(str, expected)])}]. "
             f"Received: shape {shape.as_list()}"
         )

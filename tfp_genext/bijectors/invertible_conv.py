@@ -138,6 +138,9 @@ def _checked_size(lower_upper: Any, log_scale: Any, sign: tuple) -> int:
     for name, value in (("lower_upper", lower_upper), ("log_scale", log_scale)):
         if not isinstance(value, tf.Variable):
             raise TypeError(checks.message(name, "a tf.Variable", value))
+    if lower_upper.dtype not in (tf.float32, tf.float64):
+        expected = "of float32 or float64, in which TensorFlow solves triangular systems"
+        raise TypeError(f"`lower_upper` must be {expected}. Received: {lower_upper.dtype.name}")
     size = len(sign)
     if lower_upper.shape != [size, size] or log_scale.shape != [size]:
         raise ValueError(

@@ -86,16 +86,25 @@ class Partial(OneEvaluationBijector):
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         first, rest = self.split(x)
         routed = conditioning.route(self._bijector, conditions)
-        y = self._bijector.forward(first, **routed)
+        y = self._same_shape(first, self._bijector.forward(first, **routed))
         log_det = self._bijector.forward_log_det_jacobian(first, self._event_ndims, **routed)
         return _joined(y, rest), log_det
 
     def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         first, rest = self.split(y)
         routed = conditioning.route(self._bijector, conditions)
-        x = self._bijector.inverse(first, **routed)
+        x = self._same_shape(first, self._bijector.inverse(first, **routed))
         log_det = self._bijector.inverse_log_det_jacobian(first, self._event_ndims, **routed)
         return _joined(x, rest), log_det
+
+    def _same_shape(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+        event = before.shape[-self._event_ndims :]
+        if not after.shape[-self._event_ndims :].is_compatible_with(event):
+            raise ValueError(
+                f"`bijector` must keep the shape of its events. Received: {self._bijector.name}, "
+                f"which makes {after.shape} of {before.shape}"
+            )
+        return after
 
     def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the channels that the bijector acts on, and the others."""

@@ -15,6 +15,7 @@ from tfp_genext import bijectors, checks
 from tfp_genext.flows.plan import (
     Permutation,
     VectorPlan,
+    checked_data_bijector,
     checked_transformer,
     standard_logistic,
     standard_normal,
@@ -187,7 +188,7 @@ def nice(
 
     steps = plan.steps(layer, permutation, act_norm, every=2)
     scaling = tfb.Scale(log_scale=tf.Variable(tf.zeros([plan.size], plan.dtype), name="log_scale"))
-    outer = [] if data_bijector is None else [data_bijector]
+    outer = checked_data_bijector(data_bijector, plan.dtype)
     if image:
         outer.append(tfb.Reshape(shape, event_shape_in=[plan.size]))
     return plan.transformed(standard_logistic, [*outer, *steps, scaling], validate_args, name)

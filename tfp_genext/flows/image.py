@@ -99,7 +99,7 @@ def glow(
         context_shape=conditional_event_shape,
         layer_dtype=layer_dtype,
         dtype=variable_dtype,
-        seeds=itertools.count(seed),
+        seeds=itertools.count(checks.positive_int("seed", seed, minimum=0)),
     )
     return of_images(shape, plan, num_levels, data_bijector, validate_args, name)
 
@@ -137,8 +137,9 @@ def real_nvp_images(
       num_couplings: number of couplings of each kind at a scale. Default: 3.
       num_blocks: number of residual blocks of each network. Default: 2.
       transformer: how couplings move a number. Default: `gx.transformers.Affine()`.
-      batch_norm: whether a `gx.bijectors.BatchNorm` follows each coupling on the data side.
-        Default: `True`.
+      batch_norm: whether a `gx.bijectors.BatchNorm` follows each coupling on the data side. Its
+        moments are learned in `DensityModel.fit`; a loop of one's own should do without. Default:
+        `True`.
       activation: Keras activation of the networks. Default: `"relu"`.
       data_bijector: as in `gx.flows.glow`; `gx.flows.pixels(alpha=0.05)` is the paper's. Default:
         none.
@@ -203,7 +204,8 @@ def pixels(num_values: int = 256, *, alpha: float | None = None, dtype: Any = No
 
     With alpha, values farther than num_values * a / (1 - 2 a) outside [0, num_values] have no
     logit: `log_prob` is NaN there, as that of TFP's own distributions outside their support, and
-    `DensityModel` raises.
+    `DensityModel` raises. Noise beyond 16 in float32, 36 in float64, gives the very end of the
+    interval, from which nothing comes back.
 
     Args:
       num_values: how many values a pixel has. Default: 256.
@@ -227,8 +229,7 @@ def pixels(num_values: int = 256, *, alpha: float | None = None, dtype: Any = No
     number = functools.partial(tf.constant, dtype=dtypes(dtype)[1])
     if alpha is None:
         return tfb.Chain([tfb.Scale(number(num_values)), tfb.Shift(number(0.5))])
-    if not 0.0 < alpha < 0.5:
-        raise ValueError(checks.message("alpha", "in (0, 1/2), or None", alpha))
+    alpha = checks.number("alpha", alpha, "in (0, 1/2), or None", lambda a: 0.0 < a < 0.5)
     scale = tfb.Scale(number(num_values / (1.0 - 2.0 * alpha)))
     return tfb.Chain([scale, tfb.Shift(number(-alpha)), tfb.Sigmoid()])
 
@@ -266,8 +267,7 @@ def tempered(flow: tfd.Distribution, temperature: float) -> tfd.Distribution:
     normal = getattr(flow.distribution, "distribution", None)
     if not isinstance(normal, tfd.Normal) or not _is_standard(normal):
         raise ValueError(checks.message("flow", "of standard normal noise", flow.distribution))
-    if not 0.0 < temperature < math.inf:
-        raise ValueError(checks.message("temperature", "a number above 0", temperature))
+    temperature = checks.number("temperature", temperature, "above 0", lambda t: 0.0 < t < math.inf)
     base = flow.distribution.copy(
         distribution=tfd.Normal(normal.loc, tf.ones_like(normal.scale) * temperature)
     )

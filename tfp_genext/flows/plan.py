@@ -136,6 +136,20 @@ def standard_logistic(size: int, dtype: tf.DType) -> tfd.Distribution:
     return tfd.Independent(tfd.Logistic(zeros, tf.ones_like(zeros)), reinterpreted_batch_ndims=1)
 
 
+def checked_data_bijector(bijector: Any, dtype: tf.DType) -> list[tfb.Bijector]:
+    """Returns what leads from a flow to the scale of its data, none or one."""
+    if bijector is None:
+        return []
+    if not isinstance(bijector, tfb.Bijector):
+        raise TypeError(checks.message("data_bijector", "a tfb.Bijector, or None", bijector))
+    try:
+        bijector.forward_dtype(dtype)
+    except TypeError as error:
+        expected = f"of the flow's dtype, {dtype.name}"
+        raise ValueError(checks.message("data_bijector", expected, bijector)) from error
+    return [bijector]
+
+
 def checked_transformer(transformer: Any) -> Transformer:
     """Returns a transformer, `Affine()` for `None`."""
     transformer = transformer or Affine()

@@ -12,7 +12,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import bijectors, masks
-from tfp_genext.flows.plan import checked_transformer, new_act_norm
+from tfp_genext.flows.plan import checked_data_bijector, checked_transformer, new_act_norm
 from tfp_genext.networks import ConvNet, MovingMoments
 from tfp_genext.transformers import Additive, Transformer
 
@@ -32,7 +32,7 @@ def of_images(
     name: str,
 ) -> tfd.TransformedDistribution:
     """Returns the flow of a plan, with what leads to the scale of the data outermost."""
-    outer = [] if data_bijector is None else [data_bijector]
+    outer = checked_data_bijector(data_bijector, plan.dtype)
     return tfd.TransformedDistribution(
         standard_normal_image(shape, plan.dtype),
         bijectors.Compose([*outer, *plan.level(shape, num_levels)]),

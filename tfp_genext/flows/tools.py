@@ -78,7 +78,7 @@ def initialize(flow: tfd.Distribution, x: Any, *, conditional_input: Any = None)
     ```
     """
     bijector = _bijector_of(flow)
-    x = tf.convert_to_tensor(x, dtype_hint=flow.dtype)
+    x = tf.convert_to_tensor(x, dtype_hint=None if hasattr(x, "dtype") else flow.dtype)
     checks.event("x", x, flow.event_shape.as_list(), flow.dtype)
     checks.rows("x", x)
     conditions = bijector_kwargs(flow, conditional_input) and {

@@ -40,8 +40,9 @@ class Dequantize(keras.layers.Layer):
       Numbers in [0, num_values), of the shape of x and the layer's variable dtype.
 
     Raises:
-      ValueError: for fewer than 2 values; for numbers that are none of the values, where they are
-        known, as in the arrays that `DensityModel` is given.
+      ValueError: for fewer than 2 values; for numbers that are none of the values, eagerly and in
+        all that `DensityModel` is given. A graph of one's own raises
+        `tf.errors.InvalidArgumentError`, and under XLA nothing.
 
     Example:
 
@@ -71,9 +72,10 @@ class Dequantize(keras.layers.Layer):
     def call(self, x: Any, training: bool | None = False) -> Any:
         dtype = tf.as_dtype(self.variable_dtype)
         x = tf.convert_to_tensor(x)
-        outside = f"`x` must hold whole numbers from 0 to {self.num_values - 1}"
-        tf.debugging.assert_less(tf.cast(x, tf.float32), float(self.num_values), outside)
-        tf.debugging.assert_non_negative(tf.cast(x, tf.float32), outside)
+        if tf.executing_eagerly():
+            self.check_values(x.numpy())
+        with tf.control_dependencies(self.assertions(x)):
+            x = tf.identity(x)
         if training:
             noise = keras.random.uniform(tf.shape(x), seed=self.seed_generator, dtype=dtype.name)
         else:
@@ -93,6 +95,16 @@ class Dequantize(keras.layers.Layer):
         # The upper 24 of 31 bits, so that no rounding gives 1.
         noise = tf.cast(mixed // 2**7, dtype) / 2**24
         return tf.reshape(noise, tf.shape(x))
+
+    def assertions(self, x: tf.Tensor) -> list[tf.Operation]:
+        """Returns what raises, where a graph runs it, for numbers that are none of the values."""
+        exact = tf.cast(x, tf.float64)
+        expected = f"`x` must hold whole numbers from 0 to {self.num_values - 1}"
+        return [
+            tf.debugging.assert_non_negative(exact, expected),
+            tf.debugging.assert_less(exact, tf.constant(self.num_values, exact.dtype), expected),
+            tf.debugging.assert_equal(exact, tf.floor(exact), expected),
+        ]
 
     def check_values(self, x: np.ndarray) -> None:
         """Raises `ValueError` where an array holds numbers that are none of the values."""

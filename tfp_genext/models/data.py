@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -45,12 +46,14 @@ class DataCheck:
       dtype: dtype of the events; `None` for any numbers, where a layer prepares them.
       conditional_event_shape: shape of one context event; `None` for an unconditional model.
       check_values: raises where an array of events holds values that it must not. Default: none.
+      assertions: returns operations that raise for a tensor of such events. Default: none.
     """
 
     event_shape: tuple[int, ...]
     dtype: tf.DType | None
     conditional_event_shape: tuple[int, ...] | None
     check_values: Callable[[np.ndarray], None] | None = None
+    assertions: Callable[[tf.Tensor], list[tf.Operation]] | None = None
 
     @property
     def conditional(self) -> bool:
@@ -168,7 +171,17 @@ class DataCheck:
             lambda s: s if isinstance(s, tf.TensorSpec) else None, dataset.element_spec
         )
         self.batch(*keras.utils.unpack_x_y_sample_weight(spec))
-        return dataset.map(_all_finite, num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.map(self._asserted, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _asserted(self, *batch: Any) -> Any:
+        """Returns a batch of a dataset after checking its values, where its graph runs."""
+        checked = _finite(batch)
+        if self.assertions is not None:
+            _, events = self.batch(*keras.utils.unpack_x_y_sample_weight(batch))
+            checked += self.assertions(events)
+        with tf.control_dependencies(checked):
+            batch = tf.nest.map_structure(lambda t: t if t is None else tf.identity(t), batch)
+        return batch if len(batch) > 1 else batch[0]
 
     def _generator(self, batches: Iterator) -> Iterator:
         first = next(batches, None)
@@ -280,6 +293,8 @@ def clear_error(error: tf.errors.InvalidArgumentError) -> Exception:
             "the distribution, or a learning rate too large, may be why. "
             "Received: a loss that is NaN or infinite"
         )
+    if found := re.search(r"`x` must hold [^.\n]*", str(error)):
+        return ValueError(f"{found[0]}. Received: others, in a dataset")
     if _NOT_FINITE not in str(error):
         return error
     return ValueError(
@@ -288,16 +303,15 @@ def clear_error(error: tf.errors.InvalidArgumentError) -> Exception:
     )
 
 
-def _all_finite(*batch: Any) -> Any:
+def _finite(batch: Sequence[Any]) -> list[tf.Operation]:
+    """Returns what raises for entries that are not finite, or for weights below 0."""
     parts = [part for part in tf.nest.flatten(batch) if _is_float_tensor(part)]
     checked = [tf.debugging.assert_all_finite(part, f"`x` {_NOT_FINITE}") for part in parts]
     if len(batch) == 3 and batch[2] is not None:
         checked.append(
             tf.debugging.assert_non_negative(batch[2], "`sample_weight` must not be negative")
         )
-    with tf.control_dependencies(checked):
-        batch = tf.nest.map_structure(lambda t: t if t is None else tf.identity(t), batch)
-    return batch if len(batch) > 1 else batch[0]
+    return checked
 
 
 def _is_float_tensor(value: Any) -> bool:

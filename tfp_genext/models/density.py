@@ -92,6 +92,7 @@ class DensityModel(WholeModel):
             None if preprocessing is not None else distribution.dtype,
             _context_shape(distribution, conditional_event_shape),
             getattr(preprocessing, "check_values", None),
+            getattr(preprocessing, "assertions", None),
         )
         self.preprocessing = _checked_layer(preprocessing)
         self._build_networks()
@@ -259,7 +260,10 @@ class DensityModel(WholeModel):
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         call = bound_arguments(super().train_on_batch, args, kwargs)
-        call.update(vars(self._training_data(call)))
+        data = self._training_data(call)
+        if self.compiled:
+            data = self._initialize(data, len(data.x))
+        call.update(vars(data))
         return super().train_on_batch(**call)
 
     @functools.wraps(keras.Model.test_on_batch)

@@ -75,6 +75,9 @@ class WeightNormConv(keras.layers.Layer):
 
     def build(self, x_shape: tuple) -> None:
         channels = x_shape[-1] + (1 if self.edge_padding else 0)
+        if channels == 0:
+            expected = "of at least one channel, unless `edge_padding=True`"
+            raise ValueError(checks.message("x", expected, x_shape))
         shape = (self.kernel_size, self.kernel_size, channels, self.filters)
         self.direction = self.add_weight(name="direction", shape=shape, initializer="glorot_normal")
         start = keras.initializers.Constant(self.gain)
@@ -86,12 +89,17 @@ class WeightNormConv(keras.layers.Layer):
         norm = ops.sqrt(ops.sum(ops.square(direction), axis=(0, 1, 2)) + 1e-12)
         kernel = direction * (ops.convert_to_tensor(self.length) / norm)
         if not self.edge_padding:
-            return tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + self.bias
+            return self._convolved(x, kernel) + self.bias
         channels = x.shape[-1]
         border = self._border(tf.shape(x), kernel[:, :, channels:])
         if channels == 0:
             return border + tf.reduce_sum(x, axis=-1, keepdims=True)
-        return tf.nn.conv2d(x, kernel[:, :, :channels], strides=1, padding="SAME") + border
+        return self._convolved(x, kernel[:, :, :channels]) + border
+
+    def _convolved(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        y = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
+        # Without rows TensorFlow's convolution keeps the channels of its input.
+        return tf.reshape(y, tf.concat([tf.shape(x)[:-1], [self.filters]], axis=0))
 
     def _border(self, shape: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns what the channel of ones in the padding gives, and the bias, `[1, H, W, F]`.

@@ -119,9 +119,8 @@ class MADE(keras.layers.Layer):
             units = structure.sums(i, tf.convert_to_tensor(kernel), offset, units)
             if i < len(self.hidden_units):
                 units = [self.activation(h) for h in units]
-        params = structure.separate(tf.concat(units, axis=0))
-        params = [self._unsorted(tf.transpose(p)) for p in params]
-        return tuple(params) if self.unstacked else tf.stack(params, axis=-1)
+        params = self._unsorted(structure.by_row(tf.concat(units, axis=0)))
+        return tuple(tf.unstack(params)) if self.unstacked else tf.transpose(params, [1, 2, 0])
 
     @property
     def solves(self) -> bool:
@@ -189,7 +188,7 @@ class MADE(keras.layers.Layer):
         return x if self.order is None else tf.gather(x, self.order, axis=1)
 
     def _unsorted(self, x: Any) -> Any:
-        return x if self.order is None else tf.gather(x, np.argsort(self.order), axis=1)
+        return x if self.order is None else tf.gather(x, np.argsort(self.order), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -25,7 +25,8 @@ class MovingMoments(keras.layers.Layer):
 
     Call arguments:
       x: `[..., C]`.
-      training: whether to take the moments of x, and remember them. Default: what Keras says.
+      training: whether to take the moments of x, and remember them, which a layer that is frozen by
+        `trainable = False` never does, as in Keras. Default: what Keras says.
 
     Returns:
       Mean and variance, each `[C]`.
@@ -48,8 +49,7 @@ class MovingMoments(keras.layers.Layer):
 
     def __init__(self, *, momentum: float = 0.99, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        if not 0.0 <= momentum < 1.0:
-            raise ValueError(checks.message("momentum", "in [0, 1)", momentum))
+        checks.number("momentum", momentum, "in [0, 1)", lambda m: 0.0 <= m < 1.0)
         self.momentum = float(momentum)
 
     def build(self, x_shape: tuple) -> None:
@@ -61,7 +61,7 @@ class MovingMoments(keras.layers.Layer):
         return self.add_weight(name=name, shape=shape, initializer=start, trainable=False)
 
     def call(self, x: Any, training: bool | None = None) -> tuple[Any, Any]:
-        if not training:
+        if not (training and self.trainable):
             return self.remembered()
         mean, variance = tf.nn.moments(x, axes=list(range(len(x.shape) - 1)))
         for variable, value in ((self.mean, mean), (self.variance, variance)):

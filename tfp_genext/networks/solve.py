@@ -52,7 +52,7 @@ class Problem:
         params = self.structure.separate(flat_params)
         if not (getattr(self.update, "heavy", False) and _is_value(self.update)):
             return self.update(params, z)
-        x = _traced_update(self.update, len(params), z.dtype)(params, z)
+        x = _traced_update(self.update, len(params), z.dtype)(*params, z)
         x.set_shape(z.shape)
         return x
 
@@ -89,22 +89,45 @@ class Problem:
 @functools.lru_cache(maxsize=256)
 def traced(problem: Problem, dtype: tf.DType, context: bool, rows: int | None) -> Callable:
     """Returns the solver of a problem as a graph; the same one for equal arguments."""
-    solve = tf.function(
-        problem.solve,
-        input_signature=_signature(problem.structure, dtype, context, rows),
-        autograph=False,
-        experimental_attributes={"_noinline": True},
-    )
-    return solve.get_concrete_function()
+    signature = _signature(problem.structure, dtype, context, rows)
+    return _as_graph(problem.solve, signature).get_concrete_function()
 
 
 @functools.lru_cache(maxsize=256)
 def _traced_update(update: Update, params_size: int, dtype: tf.DType) -> Callable:
-    """Returns a heavy update as a graph, which all blocks of all networks call."""
+    """Returns a heavy update as a graph, which all blocks of all networks call.
+
+    Its gradient is a graph too, that evaluates the update anew: XLA must know all shapes, and loses
+    those that one graph hands to another.
+    """
     spec = tf.TensorSpec([None, None], dtype)
+    params, noise = [spec] * params_size, spec
+
+    def pulled_back(params: Sequence[tf.Tensor], z: tf.Tensor, upstream: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([params, z])
+            x = update(params, z)
+        return tape.gradient(x, [params, z], upstream, unconnected_gradients="zero")
+
+    forward = _as_graph(update, [params, noise])
+    backward = _as_graph(pulled_back, [params, noise, spec])
+
+    @tf.custom_gradient
+    def updated(*tensors: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        *params, z = tensors
+
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            return tf.nest.flatten(backward(params, z, upstream))
+
+        return forward(params, z), gradient
+
+    return updated
+
+
+def _as_graph(function: Callable, signature: Sequence[Any]) -> Any:
     return tf.function(
-        update,
-        input_signature=[[spec] * params_size, spec],
+        function,
+        input_signature=signature,
         autograph=False,
         experimental_attributes={"_noinline": True},
     )

@@ -107,6 +107,10 @@ class Structure:
                 if mask.any():
                     yield before, after, masked(part, mask)
 
+    def by_row(self, params: tf.Tensor) -> tf.Tensor:
+        """Returns flat parameters `[D * params_size, N]` as `[params_size, N, D]`."""
+        return tf.transpose(tf.reshape(params, [self.size, self.params_size, -1]), [1, 2, 0])
+
     def separate(self, params: tf.Tensor) -> list[tf.Tensor]:
         """Returns flat parameters `[b * params_size, N]` as `params_size` tensors `[b, N]`."""
         size = self.params_size

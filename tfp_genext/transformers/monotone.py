@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ class Rising(OneEvaluationBijector):
     """The bijector whose inverse is a rising function F of each number; abstract.
 
         inverse   x = F(y)
-        forward   y = F^-1(x), by bracketed root finding, to rounding
+        forward   y = F^-1(x), by bracketed root finding, to the rounding of F
         log-det   -log(F'(y))
 
     The inverse, which densities need, is one evaluation of F. Gradients through the forward
@@ -47,18 +48,31 @@ class Rising(OneEvaluationBijector):
         return root, -self._evaluate(root)[1]
 
     def _root(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns F^-1(x) without gradients, and how far off it may be."""
+        """Returns F^-1(x) without gradients, and how far off it may be.
+
+        Brackets may be thousands of times as wide as the root is large, and so would be an error in
+        proportion to them: a second search, around what the first has found, is as exact as a
+        number of the root's own size can be.
+        """
+        eps = np.finfo(x.dtype.as_numpy_dtype).eps
         low, high = self._bracket(x)
-        # Rounding can put an end of the bracket on the wrong side, by no more than this.
-        error = 4.0 * np.finfo(x.dtype.as_numpy_dtype).eps * (1.0 + tf.abs(low) + tf.abs(high))
-        found = tfp.math.find_root_chandrupatla(
+        # Rounding can put an end of the bracket on the wrong side, by less than this.
+        error = math.sqrt(eps) * (1.0 + tf.abs(low) + tf.abs(high))
+        root = self._searched(x, low - error, high + error, error)
+        finer = 4.0 * eps * (1.0 + tf.abs(root))
+        root = self._searched(x, root - 2.0 * error, root + 2.0 * error, finer)
+        return tf.stop_gradient(root), tf.stop_gradient(finer)
+
+    def _searched(
+        self, x: tf.Tensor, low: tf.Tensor, high: tf.Tensor, tolerance: tf.Tensor
+    ) -> tf.Tensor:
+        return tfp.math.find_root_chandrupatla(
             lambda y: self._evaluate(y)[0] - x,
-            low - error,
-            high + error,
-            position_tolerance=error,
+            low,
+            high,
+            position_tolerance=tolerance,
             max_iterations=_MOST_ITERATIONS,
-        )
-        return tf.stop_gradient(found.estimated_root), tf.stop_gradient(error)
+        ).estimated_root
 
     def _newton_step(self, root: tf.Tensor, x: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
         """Returns the root after a step no longer than its error, with the gradient of F^-1(x).

@@ -38,7 +38,7 @@ class DeepSigmoidal(Transformer):
     computed from logarithms, so that both directions stay finite far off, where x tends to a
     straight line in y. Slopes are bounded softly to (exp(-3), exp(3)) and the straight line, which
     is not in the paper, has a slope of its own, so that the function rises whatever the parameters,
-    in floating point too. 3 J parameters a dimension.
+    but for rounding. 3 J parameters a dimension.
 
     Equal units would be moved alike for ever: at zero parameters they are spread a little, and the
     bijector is near the identity, not at it.

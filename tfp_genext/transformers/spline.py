@@ -35,9 +35,9 @@ class Spline(Transformer):
         inverse   x = x_k + w_k t, t the root of a quadratic equation
         log-det   sum(log(s_k^2 (d_(k+1) t^2 + 2 s_k t (1 - t) + d_k (1 - t)^2) / r^2))
 
-    Widths and heights are softmaxes of the
-    parameters, slopes softpluses; slopes at the two ends are 1, and so are the tails. No bin is
-    smaller than 1 % of an even one and no slope than 0.01. 3 K - 1 parameters a dimension.
+    Widths and heights are softmaxes of the parameters, slopes softpluses; slopes at the two ends
+    are 1, and so are the tails. No bin is smaller than 1 % of an even one, and no slope at a knot
+    smaller than 0.01; between knots of unlike bins it may be. 3 K - 1 parameters a dimension.
 
     Args:
       num_bins: K. Default: 8.
