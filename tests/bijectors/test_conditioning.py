@@ -100,3 +100,15 @@ def test_who_takes_what():
     assert not conditioning.takes(tfb.RealNVP(1, shift_and_log_scale_fn=with_c), "d")
     assert conditioning.conditional_event_shape(tfb.Chain([plain, conditional])) == (3,)
     assert conditioning.conditional_event_shape(tfb.Invert(plain)) is None
+
+
+def test_a_context_may_be_a_number():
+    flow = gx.flows.maf([3], num_layers=1, hidden_units=[8], conditional_event_shape=[])
+    registry.perturb(flow)
+    c = tf.range(4, dtype=tf.float32)
+    bound = gx.flows.condition(flow, c)
+    assert bound.batch_shape == [4]
+    x = bound.sample(seed=[1, 2])
+    expected = flow.log_prob(tf.identity(x), bijector_kwargs={"conditional_input": c})
+    np.testing.assert_allclose(bound.log_prob(tf.identity(x)), expected, rtol=1e-6)
+    assert np.ptp(flow.log_prob(tf.zeros([4, 3]), bijector_kwargs={"conditional_input": c})) > 0.0

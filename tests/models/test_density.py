@@ -243,6 +243,12 @@ def test_callbacks(x, tmp_path):
     assert np.isfinite(restored.predict(x, verbose=0)).all()
 
 
+def test_the_first_batch_sets_the_norms_of_a_loop_of_ones_own(x):
+    model = flow_model(act_norm=True)
+    model.train_on_batch(x)
+    assert not gx.bijectors.act_norm.uninitialized(model.distribution)
+
+
 def test_weights_file_gives_the_same_likelihood(x, tmp_path):
     first, second = flow_model(act_norm=True), flow_model(act_norm=True)
     first.fit(x, verbose=0)

@@ -195,9 +195,14 @@ class Conditioned(OneEvaluationBijector):
                 )
             ),
             "conditional_input": ParameterProperties(
-                event_ndims=lambda self, ndims: len(conditional_event_shape(self.bijector) or (0,))
+                event_ndims=lambda self, ndims: _context_ndims(self.bijector)
             ),
         }
+
+
+def _context_ndims(bijector: tfb.Bijector) -> int:
+    shape = conditional_event_shape(bijector)
+    return 1 if shape is None else len(shape)
 
 
 def _check_condition(bijector: tfb.Bijector, conditional_input: tf.Tensor) -> None:
