@@ -19,7 +19,7 @@ FLOORS = [
     {"networks", "layers", "transformers"},
     {"tracking"},
     {"bijectors"},
-    {"flows"},
+    {"distributions", "flows"},
     {"saving", "serving"},
     {"models"},
 ]

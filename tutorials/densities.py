@@ -200,7 +200,7 @@ for name in RECIPES:
     error = float(tf.reduce_max(tf.abs(back - noise)))
     print(f"{name}: noise to data and back is off by {error:.1e} at most")
 
-figure, panels = plt.subplots(1, 4, figsize=(10, 2.8), layout="constrained")
+figure, panels = plt.subplots(1, 4, figsize=(13, 3.7), layout="constrained")
 clouds = [("points of the truth", TRUTHS["two rings"].sample(3_000, 4))]
 for name in RECIPES:
     clouds.append((name, models["two rings", name][0].sample(3_000, seed=4)))

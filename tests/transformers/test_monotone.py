@@ -150,11 +150,10 @@ def bisected(function, x, limit):
     return np.minimum(np.abs(function(low) - x), np.abs(function(high) - x))
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("size", [1.0, 5.0])
-def test_roots_in_float32_are_as_good_as_bisection(layers, size):
+@pytest.mark.parametrize("layers", [1, 3])
+def test_roots_in_float32_are_as_good_as_bisection(layers):
     transformer = gx.transformers.DeepDenseSigmoidal(num_units=4, num_layers=layers)
-    bijector = transformer.bijector(params(transformer, size, "float32"))
+    bijector = transformer.bijector(params(transformer, 5.0, "float32"))
     function = tf.function(lambda y: bijector.inverse(tf.identity(y)))
     x = np.linspace(-10.0, 10.0, COUNT).astype("float32")
     found = np.abs(function(bijector.forward(x)) - x)

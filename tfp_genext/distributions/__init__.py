@@ -1,0 +1,34 @@
+"""Heads, from parameters to distributions, and networks that end in one."""
+
+from tfp_genext.distributions.classes import (
+    IndependentCategorical,
+    IndependentOneHotCategorical,
+    RelaxedOneHotCategorical,
+)
+from tfp_genext.distributions.conditional import Conditional
+from tfp_genext.distributions.head import Head
+from tfp_genext.distributions.independent import (
+    IndependentBernoulli,
+    IndependentLogistic,
+    IndependentNormal,
+    IndependentPoisson,
+    RelaxedBernoulli,
+)
+from tfp_genext.distributions.joint import MultivariateNormalTriL
+from tfp_genext.distributions.mixture import Mixture, QuantizedLogistics
+
+__all__ = [
+    "Conditional",
+    "Head",
+    "IndependentBernoulli",
+    "IndependentCategorical",
+    "IndependentLogistic",
+    "IndependentNormal",
+    "IndependentOneHotCategorical",
+    "IndependentPoisson",
+    "Mixture",
+    "MultivariateNormalTriL",
+    "QuantizedLogistics",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
+]

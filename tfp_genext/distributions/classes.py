@@ -1,0 +1,164 @@
+"""Heads of classes, and their relaxed forms."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfp_genext import checks
+from tfp_genext.distributions.head import Head, Independent, in_shape, refuse_values
+
+
+@dataclasses.dataclass(frozen=True)
+class _Classes(Independent):
+    """Entries of several classes; abstract."""
+
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number = checks.positive_int("num_classes", self.num_classes, minimum=2)
+        object.__setattr__(self, "num_classes", number)
+
+    @property
+    def params_of_entry(self) -> int:
+        return self.num_classes
+
+
+@keras.saving.register_keras_serializable(package="tfp_genext")
+@dataclasses.dataclass(frozen=True)
+class IndependentCategorical(_Classes):
+    """Entries that are classes 0 to K - 1: K logits each, all alike at zero parameters.
+
+        p(x) = prod_i softmax(logits_i)[x_i]
+
+    Args:
+      event_shape: shape of one event, `[]` for a single class.
+      num_classes: K.
+
+    Raises:
+      ValueError: for sizes below 1, or fewer than 2 classes.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    head = gx.distributions.IndependentCategorical([28, 28, 1], num_classes=4)
+    assert head(tf.zeros([2, head.params_size])).sample(seed=[1, 2]).dtype == tf.int32
+    ```
+    """
+
+    def entries(self, params: tf.Tensor) -> tfd.Distribution:
+        return tfd.Categorical(logits=params)
+
+    def check_values(self, x: np.ndarray) -> None:
+        wrong = (x < 0) | (x >= self.num_classes) | (x != np.floor(x))
+        refuse_values(x, wrong, f"classes from 0 to {self.num_classes - 1}")
+
+
+def _classes_last(event_shape: Any) -> tuple[int, ...]:
+    shape = checks.shape_tuple("event_shape", event_shape)
+    if not shape or shape[-1] < 2:
+        expected = "a shape whose last dimension is that of at least 2 classes"
+        raise ValueError(checks.message("event_shape", expected, event_shape))
+    return shape
+
+
+@keras.saving.register_keras_serializable(package="tfp_genext")
+@dataclasses.dataclass(frozen=True)
+class IndependentOneHotCategorical(Head):
+    """Classes as vectors with a single 1: a logit for each class, all alike at zero parameters.
+
+        p(x) = prod_i sum_k x_ik * softmax(logits_i)_k
+
+    Args:
+      event_shape: shape of one event, whose last dimension is that of the classes.
+
+    Raises:
+      ValueError: for sizes below 1, or an empty shape.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    head = gx.distributions.IndependentOneHotCategorical([20, 10])
+    assert tf.reduce_sum(head(tf.zeros([200])).sample(seed=[1, 2])) == 20.0
+    ```
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "event_shape", _classes_last(self.event_shape))
+
+    @property
+    def params_size(self) -> int:
+        return math.prod(self.event_shape)
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        logits = in_shape(params, self.event_shape)
+        return tfd.Independent(self._vectors(logits), len(self.event_shape) - 1)
+
+    def _vectors(self, logits: tf.Tensor) -> tfd.Distribution:
+        return tfd.OneHotCategorical(logits=logits, dtype=logits.dtype)
+
+    def check_values(self, x: np.ndarray) -> None:
+        refuse_values(x, (x != 0) & (x != 1), "vectors with a single 1")
+        sums = np.broadcast_to(x.sum(axis=-1, keepdims=True), x.shape)
+        refuse_values(x, sums != 1, "vectors with a single 1")
+
+
+@keras.saving.register_keras_serializable(package="tfp_genext")
+@dataclasses.dataclass(frozen=True)
+class RelaxedOneHotCategorical(IndependentOneHotCategorical):
+    """Vectors close to having a single 1, through which gradients pass: Gumbel-softmax.
+
+        x_i = softmax((logits_i + g_i) / temperature),   g standard Gumbel
+
+    The cooler, the closer to `IndependentOneHotCategorical`, and the wilder the gradients (Maddison
+    et al., 2017 [1]; Jang et al., 2017 [2]).
+
+    Args:
+      event_shape: shape of one event, whose last dimension is that of the classes.
+      temperature: above 0. Default: 0.5.
+
+    Raises:
+      ValueError: for sizes below 1, an empty shape, or a temperature that is not above 0.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    head = gx.distributions.RelaxedOneHotCategorical([3], temperature=0.3)
+    tf.debugging.assert_near(tf.reduce_sum(head(tf.zeros([3])).sample(seed=[1, 2])), 1.0)
+    ```
+
+    #### References
+
+    [1]: Chris J. Maddison, Andriy Mnih, Yee Whye Teh. The Concrete Distribution: A Continuous
+         Relaxation of Discrete Random Variables. 2017. https://arxiv.org/abs/1611.00712
+    [2]: Eric Jang, Shixiang Gu, Ben Poole. Categorical Reparameterization with Gumbel-Softmax.
+         2017. https://arxiv.org/abs/1611.01144
+    """
+
+    temperature: float = dataclasses.field(default=0.5, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.number("temperature", self.temperature, "above 0", lambda t: 0.0 < t < math.inf)
+
+    def _vectors(self, logits: tf.Tensor) -> tfd.Distribution:
+        return tfd.RelaxedOneHotCategorical(self.temperature, logits=logits)
+
+    def check_values(self, x: np.ndarray) -> None:
+        refuse_values(x, (x <= 0) | (x >= 1), "numbers between 0 and 1")

@@ -1,0 +1,229 @@
+"""Heads of independent entries."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfp_genext import checks, numerics
+from tfp_genext.distributions.head import Independent, refuse_values
+
+_LOG_SCALE_BOUND = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _LocationScale(Independent):
+    """A location, and a log-scale that is bounded softly, for each entry; abstract."""
+
+    bound: float = dataclasses.field(default=_LOG_SCALE_BOUND, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.number("bound", self.bound, "above 0", lambda b: 0.0 < b < math.inf)
+
+    @property
+    def params_of_entry(self) -> int:
+        return 2
+
+    def _loc_and_scale(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        loc, raw = tf.unstack(params, axis=-1)
+        return loc, tf.exp(numerics.soft_bound(raw, self.bound))
+
+
+@keras.saving.register_keras_serializable(package="tfp_genext")
+@dataclasses.dataclass(frozen=True)
+class IndependentNormal(_LocationScale):
+    """Normal entries: a location and a log-scale each, standard normal at zero parameters.
+
+        p(x) = prod_i Normal(x_i; loc_i, scale_i)
+        scale = exp(b * tanh(raw / b))                      b = bound
+
+    Args:
+      event_shape: shape of one event.
+      bound: of the log-scale, softly; see `gx.transformers`. Default: 5.
+
+    Raises:
+      ValueError: for sizes below 1, or a bound that is not above 0.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    head = gx.distributions.IndependentNormal([3])
+    assert head(tf.zeros([7, head.params_size])).batch_shape == [7]
+    ```
+    """
+
+    def entries(self, params: tf.Tensor) -> tfd.Distribution:
+        return tfd.Normal(*self._loc_and_scale(params))
+
+
+@keras.saving.register_keras_serializable(package="tfp_genext")
+@dataclasses.dataclass(frozen=True)
+class IndependentLogistic(_LocationScale):
+    """Logistic entries: a location and a log-scale each, standard logistic at zero parameters.
+
+        p(x) = prod_i Logistic(x_i; loc_i, scale_i)
+        scale = exp(b * tanh(raw / b))                      b = bound
+
+    Args:
+      event_shape: shape of one event.
+      bound: of the log-scale, softly. Default: 5.
+
+    Raises:
+      ValueError: for sizes below 1, or a bound that is not above 0.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    head = gx.distributions.IndependentLogistic([8, 8, 1])
+    assert head(tf.zeros([head.params_size])).event_shape == [8, 8, 1]
+    ```
+    """
+
+    def entries(self, params: tf.Tensor) -> tfd.Distribution:
+        return tfd.Logistic(*self._loc_and_scale(params))
+
+
+@keras.saving.register_keras_serializable(package="tfp_genext")
+@dataclasses.dataclass(frozen=True)
+class IndependentBernoulli(Independent):
+    """Entries that are 0 or 1: a logit each, a half at zero parameters.
+
+        p(x) = prod_i sigmoid(logit_i)^x_i * (1 - sigmoid(logit_i))^(1 - x_i)
+
+    Args:
+      event_shape: shape of one event.
+      fractions: whether models take entries between 0 and 1 too, such as the grey pixels of an
+        image; the formula above is then no likelihood, but a cross-entropy. Default: `False`.
+
+    Raises:
+      ValueError: for sizes below 1.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    head = gx.distributions.IndependentBernoulli([28, 28, 1])
+    assert head.params_size == 784
+    ```
+    """
+
+    fractions: bool = dataclasses.field(default=False, kw_only=True)
+
+    @property
+    def params_of_entry(self) -> int:
+        return 1
+
+    def entries(self, params: tf.Tensor) -> tfd.Distribution:
+        return tfd.Bernoulli(logits=params[..., 0], dtype=params.dtype)
+
+    def check_values(self, x: np.ndarray) -> None:
+        if self.fractions:
+            refuse_values(x, (x < 0) | (x > 1), "numbers from 0 to 1")
+        else:
+            refuse_values(x, (x != 0) & (x != 1), "zeros and ones, unless `fractions=True`,")
+
+
+@keras.saving.register_keras_serializable(package="tfp_genext")
+@dataclasses.dataclass(frozen=True)
+class RelaxedBernoulli(Independent):
+    """Entries between 0 and 1, close to either, through which gradients pass.
+
+        x_i = sigmoid((logit_i + l_i) / temperature),   l standard logistic
+
+    The cooler, the closer to `IndependentBernoulli`, and the wilder the gradients (Maddison et al.,
+    2017 [1]).
+
+    Args:
+      event_shape: shape of one event.
+      temperature: above 0. Default: 0.5.
+
+    Raises:
+      ValueError: for sizes below 1, or a temperature that is not above 0.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    head = gx.distributions.RelaxedBernoulli([20], temperature=0.3)
+    assert head(tf.zeros([5, head.params_size])).sample(seed=[1, 2]).shape == [5, 20]
+    ```
+
+    #### References
+
+    [1]: Chris J. Maddison, Andriy Mnih, Yee Whye Teh. The Concrete Distribution: A Continuous
+         Relaxation of Discrete Random Variables. 2017. https://arxiv.org/abs/1611.00712
+    """
+
+    temperature: float = dataclasses.field(default=0.5, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.number("temperature", self.temperature, "above 0", lambda t: 0.0 < t < math.inf)
+
+    @property
+    def params_of_entry(self) -> int:
+        return 1
+
+    def entries(self, params: tf.Tensor) -> tfd.Distribution:
+        return tfd.RelaxedBernoulli(self.temperature, logits=params[..., 0])
+
+    def check_values(self, x: np.ndarray) -> None:
+        refuse_values(x, (x <= 0) | (x >= 1), "numbers between 0 and 1")
+
+
+@keras.saving.register_keras_serializable(package="tfp_genext")
+@dataclasses.dataclass(frozen=True)
+class IndependentPoisson(Independent):
+    """Counts: the logarithm of a rate each, rate 1 at zero parameters.
+
+        p(x) = prod_i exp(-rate_i) * rate_i^x_i / x_i!      rate = exp(b * tanh(raw / b))
+
+    Args:
+      event_shape: shape of one event.
+      bound: b, of the log-rate, softly. Default: 15.
+
+    Raises:
+      ValueError: for sizes below 1, or a bound that is not above 0.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    head = gx.distributions.IndependentPoisson([4])
+    assert head(tf.zeros([head.params_size])).mean().numpy().tolist() == [1.0] * 4
+    ```
+    """
+
+    bound: float = dataclasses.field(default=15.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.number("bound", self.bound, "above 0", lambda b: 0.0 < b < math.inf)
+
+    @property
+    def params_of_entry(self) -> int:
+        return 1
+
+    def entries(self, params: tf.Tensor) -> tfd.Distribution:
+        return tfd.Poisson(log_rate=numerics.soft_bound(params[..., 0], self.bound))
+
+    def check_values(self, x: np.ndarray) -> None:
+        refuse_values(x, (x < 0) | (x != np.floor(x)), "counts: whole numbers from 0")
