@@ -67,7 +67,9 @@ def test_the_commands_of_the_readme_are_the_ones_that_ci_and_tests_run():
 def _public():
     for module in (
         gx.bijectors,
+        gx.distributions,
         gx.flows,
+        gx.layers,
         gx.masks,
         gx.models,
         gx.networks,
