@@ -74,8 +74,9 @@ class Dequantize(keras.layers.Layer):
         x = tf.convert_to_tensor(x)
         if tf.executing_eagerly():
             self.check_values(x.numpy())
-        with tf.control_dependencies(self.assertions(x)):
-            x = tf.identity(x)
+        else:
+            with tf.control_dependencies(self.assertions(x)):
+                x = tf.identity(x)
         if training:
             noise = keras.random.uniform(tf.shape(x), seed=self.seed_generator, dtype=dtype.name)
         else:
