@@ -50,6 +50,11 @@ def number(name: str, value: Any, expected: str, holds: Callable[[float], bool])
     return float(value)
 
 
+def positive_number(name: str, value: Any) -> float:
+    """Returns `value`, a finite number above 0."""
+    return number(name, value, "above 0", lambda n: 0.0 < n < float("inf"))
+
+
 def positive_ints(name: str, values: Any) -> tuple[int, ...]:
     """Returns `values`, a possibly empty sequence of positive integers, as a tuple."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):

@@ -155,7 +155,7 @@ class RelaxedOneHotCategorical(IndependentOneHotCategorical):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.number("temperature", self.temperature, "above 0", lambda t: 0.0 < t < math.inf)
+        checks.positive_number("temperature", self.temperature)
 
     def _vectors(self, logits: tf.Tensor) -> tfd.Distribution:
         return tfd.RelaxedOneHotCategorical(self.temperature, logits=logits)

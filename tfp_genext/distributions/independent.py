@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import keras
 import numpy as np
@@ -24,7 +23,7 @@ class _LocationScale(Independent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.number("bound", self.bound, "above 0", lambda b: 0.0 < b < math.inf)
+        checks.positive_number("bound", self.bound)
 
     @property
     def params_of_entry(self) -> int:
@@ -174,7 +173,7 @@ class RelaxedBernoulli(Independent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.number("temperature", self.temperature, "above 0", lambda t: 0.0 < t < math.inf)
+        checks.positive_number("temperature", self.temperature)
 
     @property
     def params_of_entry(self) -> int:
@@ -216,7 +215,7 @@ class IndependentPoisson(Independent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.number("bound", self.bound, "above 0", lambda b: 0.0 < b < math.inf)
+        checks.positive_number("bound", self.bound)
 
     @property
     def params_of_entry(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -267,7 +266,7 @@ def tempered(flow: tfd.Distribution, temperature: float) -> tfd.Distribution:
     normal = getattr(flow.distribution, "distribution", None)
     if not isinstance(normal, tfd.Normal) or not _is_standard(normal):
         raise ValueError(checks.message("flow", "of standard normal noise", flow.distribution))
-    temperature = checks.number("temperature", temperature, "above 0", lambda t: 0.0 < t < math.inf)
+    temperature = checks.positive_number("temperature", temperature)
     base = flow.distribution.copy(
         distribution=tfd.Normal(normal.loc, tf.ones_like(normal.scale) * temperature)
     )
