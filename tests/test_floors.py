@@ -19,8 +19,10 @@ FLOORS = [
     {"networks", "layers", "transformers"},
     {"tracking"},
     {"bijectors"},
+    {"saving"},
     {"distributions", "flows"},
-    {"saving", "serving"},
+    {"contexts"},
+    {"serving", "objectives"},
     {"models"},
 ]
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

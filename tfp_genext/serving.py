@@ -6,14 +6,24 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, flows
+from tfp_genext import checks, contexts, flows, tracking
+from tfp_genext.distributions import Conditional
+
+SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+
+
+def context_spec(event_shape: Sequence[int], dtype: tf.DType) -> tf.TensorSpec:
+    """Returns how signatures take contexts: in the dtype of the events, if that is floating."""
+    dtype = dtype if dtype.is_floating else tf.as_dtype(keras.config.floatx())
+    return tf.TensorSpec([None, *event_shape], dtype, name="conditional_input")
 
 
 def export(
@@ -71,26 +81,66 @@ def export(
     assert answer["log_prob"].shape == [3]
     ```
     """
+    check_servable(distribution)
+    context = conditional_event_shape or contexts.context_shape(distribution)
+    functions = _Functions(distribution, context)
+    write(
+        path,
+        lambda: functions.signatures(jit_compile),
+        [distribution],
+        overwrite=overwrite,
+    )
+
+
+def write(
+    path: str | os.PathLike,
+    signatures: Callable[[], dict[str, Callable]],
+    holders: Sequence[Any],
+    *,
+    overwrite: bool,
+) -> None:
+    """Writes traced functions and the variables they use as a versioned SavedModel.
+
+    Args:
+      path: directory to write; its last part is an integer version.
+      signatures: returns the traced functions by name.
+      holders: the distributions and Keras layers whose variables they use.
+      overwrite: whether to replace an existing directory.
+    """
     path = os.path.abspath(os.fspath(path))
     checks.versioned_path("path", path)
-    check_servable(distribution)
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(
             "`path` must not exist, or `overwrite=True` be given. "
             f"Received: path={path!r}, which exists"
         )
-    context = conditional_event_shape or flows.conditional_event_shape(distribution)
-    signatures = _Functions(distribution, context).signatures(jit_compile)
+    traced = signatures()
     module = tf.Module()
     # Each variable once and nothing else: what Keras layers track beside it is written twice and
     # restored once by the C++ loader. After the tracing, which may make late ones.
-    module.served_variables = list(distribution.variables)
+    held = [variable for holder in holders for variable in tracking.variables(holder)]
+    module.served_variables = list({id(variable): variable for variable in held}.values())
     with _appearing_whole(path) as staging:
-        _save(module, staging, signatures)
+        _save(module, staging, traced)
+
+
+def traced(
+    functions: dict[str, tuple[Callable, list[tf.TensorSpec]]], jit_compile: bool | None
+) -> dict[str, Callable]:
+    """Returns functions traced on their specs, by name."""
+    compiled = {
+        name: tf.function(function, input_signature=specs, jit_compile=jit_compile, autograph=False)
+        for name, (function, specs) in functions.items()
+    }
+    for function in compiled.values():
+        function.get_concrete_function()
+    return compiled
 
 
 def check_servable(distribution: Any) -> None:
     """Raises unless a distribution has one part, an empty batch shape and a known event shape."""
+    if isinstance(distribution, Conditional):
+        return
     if not isinstance(distribution, tfd.Distribution):
         raise TypeError(checks.message("distribution", "a tfd.Distribution", distribution))
     if tf.nest.is_nested(distribution.dtype):
@@ -110,18 +160,16 @@ def check_servable(distribution: Any) -> None:
 class _Functions:
     """The functions behind the signatures of one distribution."""
 
-    def __init__(self, distribution: tfd.Distribution, context: tuple[int, ...] | None) -> None:
+    def __init__(self, distribution: Any, context: tuple[int, ...] | None) -> None:
         self.distribution = distribution
-        event = [None, *distribution.event_shape.as_list()]
-        self._x = tf.TensorSpec(event, distribution.dtype, name="x")
+        self._x = contexts.event_spec(distribution)
         self._z = None
         if _is_transformed(distribution):
             base = distribution.distribution
             self._z = tf.TensorSpec([None, *base.event_shape.as_list()], base.dtype, name="z")
         self._context = []
         if context is not None:
-            spec = tf.TensorSpec([None, *context], distribution.dtype, name="conditional_input")
-            self._context = [spec]
+            self._context = [context_spec(context, self._x.dtype)]
 
     def signatures(self, jit_compile: bool | None) -> dict[str, Callable]:
         """Returns the traced signatures by name."""
@@ -137,22 +185,12 @@ class _Functions:
         if self._z is not None:
             plain["forward"] = (self.forward, [self._z])
             plain["inverse"] = (self.inverse, [self._x])
-        traced = {
-            name: tf.function(
-                function,
-                input_signature=[*specs, *self._context],
-                jit_compile=jit_compile,
-                autograph=False,
-            )
-            for name, (function, specs) in plain.items()
-        }
-        for function in traced.values():
-            function.get_concrete_function()
-        return {**traced, tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: traced["log_prob"]}
+        functions = {k: (f, [*specs, *self._context]) for k, (f, specs) in plain.items()}
+        compiled = traced(functions, jit_compile)
+        return {**compiled, SERVING_DEFAULT: compiled["log_prob"]}
 
     def log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
-        kwargs = flows.bijector_kwargs(self.distribution, conditional_input)
-        return {"log_prob": self.distribution.log_prob(x, **kwargs)}
+        return {"log_prob": contexts.log_prob(self.distribution, x, conditional_input)}
 
     def sample(
         self, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
@@ -189,27 +227,33 @@ class _Functions:
         return kwargs.get("bijector_kwargs", {})
 
     def _bound(self, conditional_input: Any) -> tfd.Distribution:
-        if conditional_input is None:
-            return self.distribution
-        return flows.condition(self.distribution, conditional_input)
+        return contexts.bind(self.distribution, conditional_input)
 
 
-def _is_transformed(distribution: tfd.Distribution) -> bool:
-    return isinstance(getattr(distribution, "bijector", None), tfb.Bijector)
+def _is_transformed(distribution: Any) -> bool:
+    bijector = getattr(distribution, "bijector", None)
+    return isinstance(distribution, tfd.Distribution) and isinstance(bijector, tfb.Bijector)
 
 
-def _sample_rows(
-    distribution: tfd.Distribution, seeds: tf.Tensor, conditional_input: Any = None
-) -> tf.Tensor:
+def _sample_rows(distribution: Any, seeds: tf.Tensor, conditional_input: Any = None) -> tf.Tensor:
     # Noise row by row, as each row has its own seed, and then one pass through the networks.
-    if not _is_transformed(distribution):
-        return tf.map_fn(
-            lambda seed: distribution.sample(seed=seed),
-            seeds,
-            fn_output_signature=tf.TensorSpec(distribution.event_shape, distribution.dtype),
+    if isinstance(distribution, Conditional):
+        params = distribution.params(conditional_input)
+        return _by_row(
+            lambda row: distribution.distribution(row[1]).sample(seed=row[0]),
+            (seeds, params),
+            contexts.event_spec(distribution),
         )
+    if not _is_transformed(distribution):
+        spec = contexts.event_spec(distribution)
+        return _by_row(lambda seed: distribution.sample(seed=seed), seeds, spec)
     kwargs = flows.bijector_kwargs(distribution, conditional_input).get("bijector_kwargs", {})
     return distribution.bijector.forward(_sample_rows(distribution.distribution, seeds), **kwargs)
+
+
+def _by_row(sample: Callable, rows: Any, batch: tf.TensorSpec) -> tf.Tensor:
+    event = tf.TensorSpec(batch.shape[1:], batch.dtype)
+    return tf.map_fn(sample, rows, fn_output_signature=event)
 
 
 def _save(module: tf.Module, path: str, signatures: dict[str, Callable]) -> None:

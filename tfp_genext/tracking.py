@@ -247,20 +247,55 @@ def accepts_keyword(function: Callable, name: str) -> bool:
     return name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY
 
 
-def networks(module: tf.Module) -> list[keras.Layer]:
-    """Returns the Keras layers held anywhere in a distribution or bijector, each once."""
-    return list(_leaves(module, keras.Layer))
+def called(network: keras.Layer, x: Any, conditional_input: Any = None, **kwargs: Any) -> Any:
+    """Calls a Keras layer on inputs, and contexts where there are any.
+
+    A context goes by keyword to what names it so, as our networks do, and beside the inputs in a
+    list to all others, as functional models take theirs.
+    """
+    if conditional_input is None:
+        return network(x, **kwargs)
+    if "conditional_input" in inspect.signature(network.call).parameters:
+        return network(x, conditional_input=conditional_input, **kwargs)
+    return network([x, conditional_input], **kwargs)
 
 
-def loose_variables(module: tf.Module) -> list[keras.Variable]:
+def input_event_shape(network: keras.Layer) -> tuple[int, ...] | None:
+    """Returns the shape of one input of a built Keras layer with a single one; else `None`."""
+    shape = (network.get_build_config() or {}).get("input_shape")
+    if not isinstance(shape, tuple) or not all(isinstance(n, int) for n in shape[1:]):
+        return None
+    return tuple(shape[1:])
+
+
+def networks(holder: Any) -> list[keras.Layer]:
+    """Returns the Keras layers held anywhere in a distribution or bijector, each once.
+
+    A Keras layer is its own only one; a plain callable has none that could be seen.
+    """
+    if isinstance(holder, keras.Layer):
+        return [holder]
+    return list(_leaves(holder, keras.Layer)) if isinstance(holder, tf.Module) else []
+
+
+def loose_variables(module: Any) -> list[keras.Variable]:
     """Returns, as Keras variables that share storage, the variables that no Keras layer holds.
 
     Wrapping what a layer already holds would make an optimizer update it twice.
     """
+    if not isinstance(module, tf.Module):
+        return []
     held = {id(v._value) for network in networks(module) for v in network.variables}
     found = list(_leaves(module, keras.Variable))
     held.update(id(v._value) for v in found)
     return [*found, *(_SharedVariable(v) for v in module.variables if id(v) not in held)]
+
+
+def variables(holder: Any) -> list[tf.Variable]:
+    """Returns the `tf.Variable`s of a distribution, a bijector or a Keras layer."""
+    if isinstance(holder, keras.Layer):
+        return [_tf_variable(variable) for variable in holder.variables]
+    return list(holder.variables) if isinstance(holder, tf.Module) else []
 
 
 def layers(network: keras.Layer) -> list[keras.Layer]:

@@ -433,3 +433,62 @@ def test_xla_does_not_hide_a_loss_that_is_not_finite():
     model.compile(optimizer="adam", jit_compile=True)
     with pytest.raises(ValueError, match="`loss` must be finite.*Received: loss="):
         model.fit(np.full([64, 2], 1e25, "float32"), verbose=0)
+
+
+def _regression(bijector=None):
+    head = gx.distributions.IndependentNormal([2])
+    size = head.params_size + (3 if bijector else 0)
+    layers = [keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(size)]
+    return gx.distributions.Conditional(keras.Sequential(layers), head, bijector=bijector)
+
+
+def _posterior_flow():
+    flow = gx.flows.iaf([2], num_layers=2, hidden_units=[4], conditional_event_shape=[3])
+    return _regression(flow.bijector)
+
+
+@pytest.mark.parametrize("build", [_regression, _posterior_flow], ids=["head", "flow"])
+def test_a_network_with_a_head_trains_by_the_protocol_of_conditional_flows(build, tmp_path):
+    rng = np.random.default_rng(3)
+    c = rng.normal(size=[200, 5]).astype("float32")
+    x = (c[:, :2] + 0.1 * rng.normal(size=[200, 2])).astype("float32")
+    model = gx.models.DensityModel(build())
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    start = model.evaluate(c, x, verbose=0, return_dict=True)["nll"]
+    model.fit(c, x, epochs=5, verbose=0)
+    assert model.evaluate(c, x, verbose=0, return_dict=True)["nll"] < start - 0.3
+    expected = model.distribution(c).log_prob(x)
+    log_prob = model.predict((c, x), batch_size=64, verbose=0)
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-5, atol=1e-5)
+    assert model.sample(4, seed=1, conditional_input=c[:7]).shape == [4, 7, 2]
+    model.save(tmp_path / "regression.keras")
+    loaded = keras.saving.load_model(tmp_path / "regression.keras")
+    np.testing.assert_array_equal(loaded.predict((c, x), batch_size=64, verbose=0), log_prob)
+    model.export(tmp_path / "1", verbose=False)
+    served = tf.saved_model.load(tmp_path / "1").signatures
+    answer = served["log_prob"](x=tf.constant(x), conditional_input=tf.constant(c))["log_prob"]
+    np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=1e-5)
+    rows = served["sample_rows"](seed=tf.constant([[1, 2]] * 3), conditional_input=c[:3])["samples"]
+    params = model.distribution.params(tf.constant(c[:3]))
+    first = model.distribution.distribution(params[0]).sample(seed=[1, 2])
+    np.testing.assert_allclose(rows[0], first, rtol=1e-5)
+
+
+def test_a_network_learns_its_contexts_from_datasets_and_not_from_generators():
+    c, x = np.zeros([8, 5], "float32"), np.zeros([8, 2], "float32")
+    model = gx.models.DensityModel(_regression())
+    assert model.distribution.input_event_shape is None
+    model.compile()
+    with pytest.raises(ValueError, match="`conditional_event_shape` must be given"):
+        model.fit((batch for batch in [(c, x)]), verbose=0)
+    model.fit(tf.data.Dataset.from_tensor_slices((c, x)).batch(4), verbose=0)
+    assert model.conditional_event_shape == (5,)
+    model = gx.models.DensityModel(_regression(), conditional_event_shape=[5])
+    model.compile()
+    model.fit((batch for batch in [(c, x)]), verbose=0)
+    with pytest.raises(ValueError, match="`x` must hold counts"):
+        counts = gx.distributions.IndependentPoisson([2])
+        head = gx.distributions.Conditional(keras.layers.Dense(2), counts)
+        model = gx.models.DensityModel(head, conditional_event_shape=[5])
+        model.compile()
+        model.fit(tf.data.Dataset.from_tensor_slices((c, x - 1.0)).batch(4), verbose=0)

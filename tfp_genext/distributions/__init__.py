@@ -16,6 +16,7 @@ from tfp_genext.distributions.independent import (
 )
 from tfp_genext.distributions.joint import MultivariateNormalTriL
 from tfp_genext.distributions.mixture import Mixture, QuantizedLogistics
+from tfp_genext.distributions.vamp import VampPrior
 
 __all__ = [
     "Conditional",
@@ -31,4 +32,5 @@ __all__ = [
     "QuantizedLogistics",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
+    "VampPrior",
 ]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks
+from tfp_genext import bijectors, checks, saving, tracking
+from tfp_genext.bijectors import conditioning
 from tfp_genext.distributions.head import Head
 
 
@@ -16,26 +19,35 @@ from tfp_genext.distributions.head import Head
 class Conditional(keras.layers.Layer):
     """A Keras layer that returns a distribution of what it is given.
 
-        p(y | x) = head(network(x))
+        p(y | x) = head(network(x))                                        without a bijector
+        y = f(z; c),  z ~ head(params),  [params, c] = network(x)          with a bijector f
 
     Keras 3 layers must return tensors, and so does the network; the layer makes a distribution of
     them when it is called, eagerly or in a `tf.function`. It cannot stand inside a functional
     model, whose symbolic tensors have no distribution.
 
+    With a bijector the distribution is a flow on top of what the head gives, such as the posterior
+    of a VAE by inverse autoregressive flow (Kingma et al., 2016 [1]). A bijector that takes
+    `conditional_input` gets it from the network: what the head leaves over.
+
     Args:
-      network: a Keras layer or model that returns `[N, head.params_size]`.
+      network: a Keras layer or model that returns `[N, params_size]`.
       head: from parameters to a distribution.
+      bijector: of the head's events, such as `gx.flows.iaf(...).bijector`. Default: none.
       **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
       x: what the network takes.
+      conditional_input: a context beside x: handed over by this name to a network whose `call` has
+        it, and as a list `[x, conditional_input]` to any other. Default: none.
       **kwargs: further arguments of the network, such as `training`.
 
     Returns:
       A `tfd.Distribution` of batch shape `[N]`.
 
     Raises:
-      TypeError: where `network` is no Keras layer or `head` no head, or for a symbolic input.
+      TypeError: where `network` is no Keras layer, `head` no head or `bijector` no bijector; for a
+        symbolic input.
 
     Example:
 
@@ -47,43 +59,129 @@ class Conditional(keras.layers.Layer):
     head = gx.distributions.IndependentNormal([2])
     regression = gx.distributions.Conditional(keras.layers.Dense(head.params_size), head)
     assert regression(tf.zeros([5, 3])).log_prob(tf.zeros([5, 2])).shape == [5]
+
+    flow = gx.flows.iaf([2], num_layers=2, hidden_units=[8], conditional_event_shape=[4])
+    posterior = gx.distributions.Conditional(
+        keras.layers.Dense(head.params_size + 4), head, bijector=flow.bijector
+    )
+    assert posterior(tf.zeros([5, 3])).sample(10, seed=[1, 2]).shape == [10, 5, 2]
     ```
+
+    #### References
+
+    [1]: Diederik P. Kingma, Tim Salimans, Rafal Jozefowicz, Xi Chen, Ilya Sutskever, Max Welling.
+         Improving Variational Inference with Inverse Autoregressive Flow. 2016.
+         https://arxiv.org/abs/1606.04934
     """
 
-    def __init__(self, network: keras.layers.Layer, head: Head, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        network: keras.layers.Layer,
+        head: Head,
+        *,
+        bijector: tfb.Bijector | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(network, keras.layers.Layer):
             raise TypeError(checks.message("network", "a Keras layer", network))
         if not isinstance(head, Head):
             raise TypeError(checks.message("head", "a head of gx.distributions", head))
+        if bijector is not None and not isinstance(bijector, tfb.Bijector):
+            raise TypeError(checks.message("bijector", "a tfb.Bijector, or None", bijector))
         self.network = network
         self.head = head
+        self._bijector = bijector
+        self._inner_networks = [] if bijector is None else tracking.networks(bijector)
+        self._loose_variables = [] if bijector is None else tracking.loose_variables(bijector)
 
-    def __call__(self, x: Any, **kwargs: Any) -> tfd.Distribution:
-        if any(isinstance(part, keras.KerasTensor) for part in keras.tree.flatten(x)):
-            expected = "a tensor: a symbolic one has no distribution"
-            raise TypeError(checks.message("x", expected, x))
-        params = super().__call__(x, **kwargs)
-        return self.head(tf.cast(params, self.variable_dtype))
+    @property
+    def bijector(self) -> tfb.Bijector | None:
+        """The bijector on top of the head's distribution, if any."""
+        return self._bijector
 
-    def call(self, x: Any, **kwargs: Any) -> Any:
-        return self.network(x, **kwargs)
+    @property
+    def params_size(self) -> int:
+        """How many numbers the network returns for each input."""
+        return self.head.params_size + self._context_size
 
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one event of the distribution."""
-        return self.head.event_shape
+        if self._bijector is None:
+            return self.head.event_shape
+        return tuple(self._bijector.forward_event_shape(self.head.event_shape).as_list())
+
+    @property
+    def event_dtype(self) -> tf.DType:
+        """Dtype of the events."""
+        return self.distribution(tf.zeros([self.params_size], self.variable_dtype)).dtype
+
+    @property
+    def input_event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one input; `None` before the network is built, or where it has several."""
+        return tracking.input_event_shape(self.network)
+
+    def __call__(self, x: Any, conditional_input: Any = None, **kwargs: Any) -> tfd.Distribution:
+        if any(isinstance(part, keras.KerasTensor) for part in keras.tree.flatten(x)):
+            expected = "a tensor: a symbolic one has no distribution"
+            raise TypeError(checks.message("x", expected, x))
+        return self.distribution(self.params(x, conditional_input, **kwargs))
+
+    def params(self, x: Any, conditional_input: Any = None, **kwargs: Any) -> tf.Tensor:
+        """Returns what the network says of inputs, `[N, params_size]`."""
+        given = {} if conditional_input is None else {"conditional_input": conditional_input}
+        return tf.cast(super().__call__(x, **given, **kwargs), self.variable_dtype)
+
+    def call(self, x: Any, conditional_input: Any = None, **kwargs: Any) -> Any:
+        return tracking.called(self.network, x, conditional_input, **kwargs)
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution of parameters `[..., params_size]`."""
+        if self._bijector is None:
+            return self.head(params)
+        if params.shape[-1] != self.params_size:
+            raise ValueError(
+                f"`network` must return [N, {self.params_size}], {self.head.params_size} for the "
+                f"head and the rest for the bijector. Received: shape {params.shape}"
+            )
+        of_head, context = tf.split(params, [self.head.params_size, self._context_size], axis=-1)
+        bijector = self._bijector
+        if self._context_size:
+            bijector = bijectors.Conditioned(bijector, context)
+        return tfd.TransformedDistribution(self.head(of_head), bijector)
+
+    def check_values(self, x: np.ndarray) -> None:
+        """Raises `ValueError` where an array holds events outside the support."""
+        if self._bijector is None:
+            self.head.check_values(x)
+
+    @property
+    def _context_size(self) -> int:
+        if self._bijector is None:
+            return 0
+        shape = conditioning.conditional_event_shape(self._bijector)
+        if shape is not None and len(shape) != 1:
+            expected = "one whose context is a vector, a part of what the network returns"
+            raise ValueError(checks.message("bijector", expected, f"context shape {shape}"))
+        return 0 if shape is None else shape[0]
 
     def get_config(self) -> dict[str, Any]:
-        return {
+        config = {
             **super().get_config(),
             "network": keras.saving.serialize_keras_object(self.network),
             "head": keras.saving.serialize_keras_object(self.head),
         }
+        if self._bijector is not None:
+            config["bijector"] = saving.encode({"bijector": self._bijector})
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Conditional:
+        config = dict(config)
         parts = {
             k: keras.saving.deserialize_keras_object(config.pop(k)) for k in ("network", "head")
         }
+        if "bijector" in config:
+            parts |= saving.decode(config.pop("bijector"))
         return cls(**parts, **config)

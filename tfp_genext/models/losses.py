@@ -1,8 +1,8 @@
-"""The likelihood as a loss: weighted means, and what must be finite."""
+"""Log-densities and bounds as a loss: weighted means, and what must be finite."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +18,7 @@ def required_finite(loss: tf.Tensor) -> tuple[tf.Tensor, Callable]:
 
     XLA drops both.
     """
-    checked = tf.debugging.assert_all_finite(loss, f"the negative log-likelihood {NOT_FINITE_LOSS}")
+    checked = tf.debugging.assert_all_finite(loss, f"the loss {NOT_FINITE_LOSS}")
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         with tf.control_dependencies([checked]):
@@ -36,6 +36,14 @@ def weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
         tf.shape(weights), tf.shape(values), "`sample_weight` must be of shape [N]"
     )
     return tf.math.divide_no_nan(tf.reduce_sum(weights * values), tf.reduce_sum(weights))
+
+
+def total(loss: tf.Tensor, layer_losses: Sequence[tf.Tensor], *, training: bool) -> tf.Tensor:
+    """Returns a batch's loss with those of the layers, as a replica hands it to the optimizer."""
+    if training:
+        loss = required_finite(loss)
+    loss += tf.add_n([tf.zeros_like(loss), *(tf.cast(e, loss.dtype) for e in layer_losses)])
+    return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
 
 class FiniteLoss(keras.callbacks.Callback):

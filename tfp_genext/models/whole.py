@@ -63,25 +63,20 @@ class WholeModel(keras.Model):
         return {f"seed_{i}": state for i, state in enumerate(tracking.seed_states(self))}
 
     def get_config(self) -> dict[str, Any]:
-        objects = self._tfp_arguments_for_file()
         return {
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "frozen": [tracking.frozen(network) for network in self._networks],
             "arguments": self._arguments_for_file(),
-            "objects": {name: saving.encode(value, name) for name, value in objects.items()},
+            "objects": saving.encode(self._tfp_arguments_for_file()),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> WholeModel:
-        objects = {
-            name: saving.decode(value, name, custom_objects=custom_objects)
-            for name, value in config["objects"].items()
-        }
         model = cls(
             **config["arguments"],
-            **objects,
+            **saving.decode(config["objects"], custom_objects=custom_objects),
             name=config["name"],
             trainable=config["trainable"],
             dtype=keras.saving.deserialize_keras_object(config["dtype"]),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import TypeVar
 
 import tensorflow_probability as tfp
 
 from tfp_genext import bijectors, transformers
+
+_Kind = TypeVar("_Kind", bound=type)
 
 _SOURCES = {
     "tfd": (tfp.distributions, tfp.distributions.Distribution),
@@ -16,9 +20,22 @@ _SOURCES = {
 }
 
 
+_ADDED: dict[str, type] = {}
+
+
+def holdable(name: str) -> Callable[[_Kind], _Kind]:
+    """Returns a decorator that lists a class of a floor above this one, by its public name."""
+
+    def add(kind: _Kind) -> _Kind:
+        _ADDED[name] = kind
+        return kind
+
+    return add
+
+
 def classes() -> dict[str, type]:
     """Returns the classes that a file may name, by the names it gives them."""
-    found = {}
+    found = dict(_ADDED)
     for prefix, (module, kinds) in _SOURCES.items():
         for name in dir(module):
             member = getattr(module, name)

@@ -26,22 +26,22 @@ _UNREADABLE = (
 )
 
 
-def decode(data: dict[str, Any], path: str, custom_objects: dict[str, Any] | None = None) -> Any:
-    """Returns the object that `encode` wrote, its Keras layers without their weights.
+def decode(data: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Returns the objects that `encode` wrote, by name, their Keras layers without their weights.
 
     Args:
       data: what `encode` returned.
-      path: what to call it in messages.
       custom_objects: classes and functions by name, for Keras layers that are not registered.
 
     Raises:
       ValueError: where the data name a class that is not listed, or are not what `encode` writes.
     """
     try:
-        return _Reader(data["objects"], custom_objects).value(data["root"], path)
+        reader = _Reader(data["objects"], custom_objects)
+        return {name: reader.value(root, name) for name, root in data["roots"].items()}
     except _UNREADABLE as error:
         raise ValueError(
-            f"`{path}` must be what `tfp_genext` wrote. Received: data that cannot be read "
+            "`filepath` must hold what `tfp_genext` wrote. Received: data that cannot be read "
             f"({type(error).__name__}: {error})"
         ) from error
 

@@ -24,20 +24,20 @@ _HOLDABLE = (
 _PLAIN = (bool, int, str, type(None))
 
 
-def encode(value: Any, path: str) -> dict[str, Any]:
-    """Returns a TFP object as plain data: lists, dicts and strings.
+def encode(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns TFP objects as plain data: lists, dicts and strings.
 
     Args:
-      value: a distribution or a bijector.
-      path: what to call it in messages.
+      values: distributions, bijectors and Keras layers, by the names that messages call them. What
+        several of them share is written once.
 
     Raises:
-      ValueError: where it holds what a file cannot, such as a function.
+      ValueError: where one holds what a file cannot, such as a function.
     """
     writer = _Writer()
-    root = writer.node(value, path)
+    roots = {name: writer.node(value, name) for name, value in values.items()}
     keras_layers.mark_shared(writer.layers)
-    return {"objects": writer.objects, "root": root}
+    return {"objects": writer.objects, "roots": roots}
 
 
 class _Writer:

@@ -1,0 +1,179 @@
+"""What all models share in taking data: one boundary, where what is wrong is refused."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_genext import checks
+from tfp_genext.models import data as data_lib
+from tfp_genext.models import losses
+from tfp_genext.models.whole import WholeModel, bound_arguments
+
+
+class CheckedModel(WholeModel):
+    """A model whose data are events, or contexts and events, checked at the boundary; abstract.
+
+    Subclasses set `_check`, and say what their loss and their predictions are called.
+    """
+
+    _check: data_lib.DataCheck
+    _loss_name: str
+    _predictions: str
+
+    @property
+    def conditional_event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one context event; `None` for an unconditional model."""
+        return self._check.conditional_event_shape
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        return super().test_step(self._joined(data))
+
+    def predict_step(self, data: Any) -> tf.Tensor:
+        return super().predict_step(self._joined(data))
+
+    def _joined(self, data: Any) -> tuple[Any, None, Any]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not self._check.conditional:
+            # A target beside weights is the one that `DataCheck` made for Keras' sake.
+            y = None if sample_weight is not None else y
+        context, x = self._check.batch(x, y, sample_weight)
+        return (x if context is None else (context, x)), None, sample_weight
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        call = bound_arguments(super().fit, args, kwargs)
+        _check_batch_size(call)
+        if call.get("class_weight") is not None:
+            raise ValueError(checks.message("class_weight", "None", call["class_weight"]))
+        data = self._training_data(call)
+        if call.get("validation_data") is not None:
+            call["validation_data"] = self._validation_data(call["validation_data"])
+        elif call.get("validation_split"):
+            data, validation = data_lib.split(data, call.pop("validation_split"))
+            call["validation_data"] = validation.parts
+        batch_size = call.get("batch_size") or 32
+        if self.compiled:  # Keras raises where it is not.
+            data = self._initialize(data, batch_size)
+        if self._check.loses_digits(data):
+            data = data_lib.batched(data, batch_size, shuffle=call.get("shuffle", True))
+            call.pop("batch_size", None)
+        call.update(vars(data))
+        if data_lib.is_stream(data.x) and not isinstance(data.x, keras.utils.PyDataset):
+            call.setdefault("shuffle", False)  # Keras cannot shuffle these, and warns by default.
+        callbacks = call.get("callbacks")
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            own = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+            call["callbacks"] = [*(c for c in own if c is not None), losses.FiniteLoss()]
+        history = self._with_clear_errors(super().fit, call)
+        if history.epoch and not history.history:
+            raise ValueError(data_lib.EMPTY)
+        return history
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("_use_cached_eval_dataset"):  # Keras, from within `fit`: checked already.
+            return self._with_clear_errors(
+                super().evaluate, bound_arguments(super().evaluate, args, kwargs)
+            )
+        call = bound_arguments(super().evaluate, args, kwargs)
+        _check_batch_size(call)
+        call.update(vars(self._exact(self._training_data(call), call)))
+        results = self._with_clear_errors(super().evaluate, call)
+        self._refuse_nan("loss and metrics", keras.tree.flatten(results))
+        if isinstance(results, (list, dict)) and not results:
+            raise ValueError(data_lib.EMPTY)
+        return results
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        call = bound_arguments(super().predict, args, kwargs)
+        _check_batch_size(call)
+        x = self._prediction_data(call.get("x"))
+        data = data_lib.Data(*x) if isinstance(x, tuple) else data_lib.Data(x)
+        exact = self._exact(data, call)
+        call["x"] = x if exact is data else exact.x
+        predicted = self._with_clear_errors(super().predict, call)
+        self._refuse_nan(self._predictions, predicted)
+        return predicted
+
+    @functools.wraps(keras.Model.train_on_batch)
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        call = bound_arguments(super().train_on_batch, args, kwargs)
+        data = self._training_data(call)
+        if self.compiled:
+            data = self._initialize(data, len(data.x))
+        call.update(vars(data))
+        return super().train_on_batch(**call)
+
+    @functools.wraps(keras.Model.test_on_batch)
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        call = bound_arguments(super().test_on_batch, args, kwargs)
+        call.update(vars(self._training_data(call)))
+        return super().test_on_batch(**call)
+
+    @functools.wraps(keras.Model.predict_on_batch)
+    def predict_on_batch(self, x: Any) -> Any:
+        return super().predict_on_batch(self._prediction_data(x))
+
+    def _refuse_nan(self, what: str, values: Any) -> None:
+        number = np.count_nonzero(np.isnan(np.asarray(values, float)))
+        if number:
+            raise ValueError(
+                f"`x` must have {what} that are numbers. Received: {number} NaN: x is too far off "
+                f"for the dtype policy {self.dtype_policy.name}, or the weights are spoiled"
+            )
+
+    def _exact(self, data: data_lib.Data, call: dict[str, Any]) -> data_lib.Data:
+        """Keeps Keras from rounding arrays of float64 to its own float type."""
+        if not self._check.loses_digits(data):
+            return data
+        return data_lib.batched(data, call.pop("batch_size", None) or 32, shuffle=False)
+
+    def _training_data(self, call: dict[str, Any]) -> data_lib.Data:
+        x, y = call.get("x"), call.get("y")
+        self._meet(x if y is None else (x, y))
+        return self._check.training(x, y, call.get("sample_weight"))
+
+    def _prediction_data(self, x: Any) -> Any:
+        self._meet(x)
+        return self._check.prediction(x)
+
+    def _validation_data(self, validation_data: Any) -> Any:
+        data = self._check.training(*keras.utils.unpack_x_y_sample_weight(validation_data))
+        if self._check.loses_digits(data):
+            data = data_lib.batched(data, 32, shuffle=False)
+        return data.parts
+
+    def _meet(self, data: Any) -> None:
+        """Learns from the first data what the model could not know before; nothing by default."""
+
+    def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
+        """Sets what the first batch decides, and returns the data with nothing of it lost."""
+        del batch_size
+        return data
+
+    def _with_clear_errors(self, method: Callable, call: dict[str, Any]) -> Any:
+        try:
+            return method(**call)
+        except tf.errors.InvalidArgumentError as error:
+            raise data_lib.clear_error(error, self._loss_name) from error
+
+
+def refuse_losses(loss: Any, further: dict[str, Any], expected: str) -> None:
+    """Raises `ValueError` where `compile` is given a loss beside the model's own."""
+    if loss is not None:
+        raise ValueError(checks.message("loss", f"None: {expected}", loss))
+    if further.get("loss_weights") is not None:
+        only = "None: there is one loss; weights of rows are `sample_weight` of `fit`"
+        raise ValueError(checks.message("loss_weights", only, further["loss_weights"]))
+
+
+def _check_batch_size(call: dict[str, Any]) -> None:
+    if call.get("batch_size") is not None:
+        checks.positive_int("batch_size", call["batch_size"])
