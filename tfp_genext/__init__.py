@@ -25,6 +25,7 @@ with quiet_tfp():
         models,
         networks,
         numerics,
+        objectives,
         serving,
         transformers,
     )
@@ -40,6 +41,7 @@ __all__ = [
     "models",
     "networks",
     "numerics",
+    "objectives",
     "serving",
     "transformers",
 ]

@@ -9,6 +9,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_genext import flows
 from tfp_genext.distributions import Conditional
+from tfp_genext.flows import tools
 
 
 def event_spec(distribution: Any) -> tf.TensorSpec:
@@ -23,6 +24,11 @@ def context_shape(distribution: Any) -> tuple[int, ...] | None:
     if isinstance(distribution, Conditional):
         return distribution.input_event_shape
     return flows.conditional_event_shape(distribution)
+
+
+def takes_context(distribution: Any) -> bool:
+    """Tells whether a distribution is conditional."""
+    return isinstance(distribution, Conditional) or tools.takes_context(distribution)
 
 
 def log_prob(distribution: Any, x: tf.Tensor, context: Any = None) -> tf.Tensor:

@@ -17,6 +17,8 @@ from tensorflow_probability import distributions as tfd
 from tfp_genext import checks, contexts, flows, tracking
 from tfp_genext.distributions import Conditional
 
+NUM_SAMPLES = tf.TensorSpec([], tf.int32, name="num_samples")
+SEED = tf.TensorSpec([2], tf.int32, name="seed")
 SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
@@ -137,20 +139,20 @@ def traced(
     return compiled
 
 
-def check_servable(distribution: Any) -> None:
+def check_servable(distribution: Any, name: str = "distribution") -> None:
     """Raises unless a distribution has one part, an empty batch shape and a known event shape."""
     if isinstance(distribution, Conditional):
         return
     if not isinstance(distribution, tfd.Distribution):
-        raise TypeError(checks.message("distribution", "a tfd.Distribution", distribution))
+        raise TypeError(checks.message(name, "a tfd.Distribution", distribution))
     if tf.nest.is_nested(distribution.dtype):
         raise TypeError(
-            "`distribution` must have events of a single tensor. "
+            f"`{name}` must have events of a single tensor. "
             f"Received: a joint distribution of {distribution.dtype}"
         )
     if distribution.batch_shape != [] or not distribution.event_shape.is_fully_defined():
         raise ValueError(
-            "`distribution` must have batch shape [], as `tfd.Independent` gives it, and a known "
+            f"`{name}` must have batch shape [], as `tfd.Independent` gives it, and a known "
             "event shape. "
             f"Received: batch shape {distribution.batch_shape}, "
             f"event shape {distribution.event_shape}"
@@ -173,13 +175,11 @@ class _Functions:
 
     def signatures(self, jit_compile: bool | None) -> dict[str, Callable]:
         """Returns the traced signatures by name."""
-        number = tf.TensorSpec([], tf.int32, name="num_samples")
-        seed = tf.TensorSpec([2], tf.int32, name="seed")
         seeds = tf.TensorSpec([None, 2], tf.int32, name="seed")
         plain: dict[str, tuple[Callable, list]] = {
             "log_prob": (self.log_prob, [self._x]),
-            "sample": (self.sample, [number, seed]),
-            "sample_and_log_prob": (self.sample_and_log_prob, [number, seed]),
+            "sample": (self.sample, [NUM_SAMPLES, SEED]),
+            "sample_and_log_prob": (self.sample_and_log_prob, [NUM_SAMPLES, SEED]),
             "sample_rows": (self.sample_rows, [seeds]),
         }
         if self._z is not None:

@@ -8,16 +8,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks
+from tfp_genext.saving import PlainData
 
 
 @dataclasses.dataclass(frozen=True)
-class Head(abc.ABC):
+class Head(PlainData, abc.ABC):
     """A function from a tensor of parameters to a distribution; abstract.
 
     A head is to Keras 3 what a layer of `tfp.layers` was to Keras 2: it says how many parameters it
@@ -63,18 +63,6 @@ class Head(abc.ABC):
     def check_values(self, x: np.ndarray) -> None:
         """Raises `ValueError` where an array holds events outside the support."""
         del x
-
-    def get_config(self) -> dict[str, Any]:
-        names = [field.name for field in dataclasses.fields(self) if field.init]
-        fields = {name: getattr(self, name) for name in names}
-        return {
-            name: keras.saving.serialize_keras_object(value) if isinstance(value, Head) else value
-            for name, value in fields.items()
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Head:
-        return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
 
 @dataclasses.dataclass(frozen=True)

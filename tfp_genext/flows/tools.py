@@ -104,6 +104,12 @@ def conditional_event_shape(distribution: tfd.Distribution) -> tuple[int, ...] |
     return conditioning.conditional_event_shape(bijector)
 
 
+def takes_context(distribution: tfd.Distribution) -> bool:
+    """Tells whether a distribution is a flow that takes `conditional_input`."""
+    bijector = getattr(distribution, "bijector", None)
+    return isinstance(bijector, tfb.Bijector) and conditioning.takes(bijector, "conditional_input")
+
+
 def bijector_kwargs(distribution: tfd.Distribution, conditional_input: Any) -> dict[str, Any]:
     """Returns the keyword arguments that hand a context to a flow's methods; none for `None`.
 

@@ -1,5 +1,6 @@
 """Keras layers that prepare data."""
 
+from tfp_genext.layers.binarize import Binarize
 from tfp_genext.layers.dequantize import Dequantize
 
-__all__ = ["Dequantize"]
+__all__ = ["Binarize", "Dequantize"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
@@ -10,13 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_genext import checks
-
-# A prime: remainders of it are hashed, in 64 bits, which no product of two of them leaves.
-_PRIME = 2**31 - 1
+from tfp_genext.layers.noise import NoisyPixels
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
-class Dequantize(keras.layers.Layer):
+class Dequantize(NoisyPixels):
     """Adds noise, uniform on [0, 1), to whole numbers such as the pixels of an image.
 
         y = x + u
@@ -63,11 +60,8 @@ class Dequantize(keras.layers.Layer):
     """
 
     def __init__(self, num_values: int = 256, *, seed: int = 0, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(seed=seed, **kwargs)
         self.num_values = checks.positive_int("num_values", num_values, minimum=2)
-        self.seed = checks.positive_int("seed", seed, minimum=0)
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
-        self.built = True
 
     def call(self, x: Any, training: bool | None = False) -> Any:
         dtype = tf.as_dtype(self.variable_dtype)
@@ -77,25 +71,10 @@ class Dequantize(keras.layers.Layer):
         else:
             with tf.control_dependencies(self.assertions(x)):
                 x = tf.identity(x)
-        if training:
-            noise = keras.random.uniform(tf.shape(x), seed=self.seed_generator, dtype=dtype.name)
-        else:
-            noise = self._fixed_noise(x, dtype)
+        noise = self.noise(x, training)
         # So coarse that no sum is rounded up to the next value.
         digits = np.finfo(dtype.as_numpy_dtype).nmant + 1 - (self.num_values - 1).bit_length()
         return tf.cast(x, dtype) + tf.floor(noise * 2.0**digits) / 2.0**digits
-
-    def _fixed_noise(self, x: Any, dtype: tf.DType) -> tf.Tensor:
-        """Returns noise that is a hash of the whole row and of the place in it."""
-        size = math.prod(x.shape[1:])
-        factors = np.random.default_rng(self.seed).integers(1, _PRIME, [4, size])
-        flat = tf.cast(tf.reshape(x, [-1, size]), tf.int64)
-        row = tf.reduce_sum((flat + 1) * factors[0] % _PRIME, axis=1, keepdims=True) % _PRIME
-        mixed = (row * factors[1] + factors[2]) % _PRIME
-        mixed = (mixed * mixed % _PRIME * factors[3] + mixed) % _PRIME
-        # The upper 24 of 31 bits, so that no rounding gives 1.
-        noise = tf.cast(mixed // 2**7, dtype) / 2**24
-        return tf.reshape(noise, tf.shape(x))
 
     def assertions(self, x: tf.Tensor) -> list[tf.Operation]:
         """Returns what raises, where a graph runs it, for numbers that are none of the values."""
@@ -117,6 +96,4 @@ class Dequantize(keras.layers.Layer):
             )
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "num_values": self.num_values, "seed": self.seed}
+        return {**super().get_config(), "num_values": self.num_values}

@@ -1,5 +1,6 @@
-"""Keras models whose likelihoods, priors and samplers are TFP distributions."""
+"""Keras models."""
 
 from tfp_genext.models.density import DensityModel
+from tfp_genext.models.vae import VAE
 
-__all__ = ["DensityModel"]
+__all__ = ["VAE", "DensityModel"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext import checks, tracking
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses
 from tfp_genext.models.whole import WholeModel, bound_arguments
@@ -19,17 +19,25 @@ from tfp_genext.models.whole import WholeModel, bound_arguments
 class CheckedModel(WholeModel):
     """A model whose data are events, or contexts and events, checked at the boundary; abstract.
 
-    Subclasses set `_check`, and say what their loss and their predictions are called.
+    Subclasses set `_check`, and say what their loss, their predictions and their
+    parts are called.
     """
 
     _check: data_lib.DataCheck
     _loss_name: str
     _predictions: str
+    _parts: str
 
     @property
     def conditional_event_shape(self) -> tuple[int, ...] | None:
         """Shape of one context event; `None` for an unconditional model."""
         return self._check.conditional_event_shape
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        with tf.GradientTape() as tape:
+            logs = super().train_step(self._joined(data))
+        self._check_seen(tape.watched_variables())
+        return logs
 
     def test_step(self, data: Any) -> dict[str, Any]:
         return super().test_step(self._joined(data))
@@ -158,11 +166,35 @@ class CheckedModel(WholeModel):
         del batch_size
         return data
 
+    def _check_seen(self, used: Sequence[tf.Variable]) -> None:
+        held = tracking.tf_variables(self) | tracking.own_variables(self.optimizer)
+        hidden = [v for v in used if v.trainable and id(v) not in held]
+        if hidden:
+            raise ValueError(
+                f"{self._parts} must hold variables where TFP can see them, as arguments or "
+                "attributes, for `fit` to train them. Received: a loss that uses "
+                f"{sorted(v.name for v in hidden)}, hidden in a closure or made too late"
+            )
+
+    def _check_trainable(self) -> None:
+        if not self.trainable_variables:
+            raise ValueError(
+                f"{self._parts} must have a trainable variable for `fit`. Received: "
+                f"{len(self.variables)} variables in Keras layers and on their own, none of them "
+                "trainable. A network in a closure is hidden: hand it over as an argument"
+            )
+
     def _with_clear_errors(self, method: Callable, call: dict[str, Any]) -> Any:
         try:
             return method(**call)
         except tf.errors.InvalidArgumentError as error:
             raise data_lib.clear_error(error, self._loss_name) from error
+
+
+def checked_layer(preprocessing: Any) -> keras.layers.Layer | None:
+    if preprocessing is not None and not isinstance(preprocessing, keras.layers.Layer):
+        raise TypeError(checks.message("preprocessing", "a Keras layer, or None", preprocessing))
+    return preprocessing
 
 
 def refuse_losses(loss: Any, further: dict[str, Any], expected: str) -> None:

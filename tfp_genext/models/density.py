@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,7 +15,7 @@ from tfp_genext.bijectors import act_norm
 from tfp_genext.distributions import Conditional
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses
-from tfp_genext.models.checked import CheckedModel, refuse_losses
+from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -78,6 +76,7 @@ class DensityModel(CheckedModel):
 
     _loss_name = "the negative log-likelihood"
     _predictions = "log-densities"
+    _parts = "`distribution`"
 
     def __init__(
         self,
@@ -103,7 +102,7 @@ class DensityModel(CheckedModel):
             getattr(preprocessing or distribution, "check_values", None),
             getattr(preprocessing, "assertions", None),
         )
-        self.preprocessing = _checked_layer(preprocessing)
+        self.preprocessing = checked_layer(preprocessing)
         if not self._awaits_contexts:
             self._build_networks()
         self._loose_variables = tracking.loose_variables(distribution)
@@ -138,12 +137,6 @@ class DensityModel(CheckedModel):
         del training
         batch = keras.tree.flatten(inputs)[0].shape[0]
         return keras.KerasTensor((batch,), dtype=self._events.dtype.name)
-
-    def train_step(self, data: Any) -> dict[str, Any]:
-        with tf.GradientTape() as tape:
-            logs = super().train_step(self._joined(data))
-        self._check_seen(tape.watched_variables())
-        return logs
 
     def compute_loss(
         self,
@@ -207,42 +200,17 @@ class DensityModel(CheckedModel):
             raise ValueError(checks.message("conditional_input", expected, conditional_input))
         return contexts.bind(self.distribution, conditional_input).sample(n, seed=seed)
 
-    def export(
-        self,
-        filepath: str | os.PathLike,
-        format: str = "tf_saved_model",
-        *,
-        overwrite: bool = False,
-        jit_compile: bool | None = None,
-        verbose: bool | None = None,
-    ) -> None:
-        """Writes the distribution as a versioned SavedModel; see `gx.serving.export`.
-
-        Args:
-          filepath: directory to write; its last part is an integer version, as in `"flow/1"`.
-          format: must be `"tf_saved_model"`.
-          overwrite: whether to replace an existing directory. Default: `False`.
-          jit_compile: whether the signatures are compiled by XLA. Default: not.
-          verbose: whether to print where the SavedModel was written. Default: `True`.
-
-        Raises:
-          ValueError: for another format, and as in `gx.serving.export`.
-          FileExistsError: where the directory exists and `overwrite` is false.
-        """
-        if format != "tf_saved_model":
-            raise ValueError(checks.message("format", "'tf_saved_model'", format))
+    def _export(self, path: Any, overwrite: bool, jit_compile: bool | None) -> None:
         if self._awaits_contexts:
             expected = "given, or the network built, before an export"
             raise ValueError(checks.message("conditional_event_shape", expected, None))
         serving.export(
             self.distribution,
-            filepath,
+            path,
             overwrite=overwrite,
             jit_compile=jit_compile,
             conditional_event_shape=self._check.conditional_event_shape,
         )
-        if verbose is not False:
-            print(f"SavedModel written to {os.fspath(filepath)}")
 
     def _arguments_for_file(self) -> dict[str, Any]:
         return {
@@ -290,31 +258,6 @@ class DensityModel(CheckedModel):
         events = self._prepared(events, training=False)
         flows.initialize(self.distribution, events, conditional_input=context)
         return data
-
-    def _check_seen(self, used: Sequence[tf.Variable]) -> None:
-        held = tracking.tf_variables(self) | tracking.own_variables(self.optimizer)
-        hidden = [v for v in used if v.trainable and id(v) not in held]
-        if hidden:
-            raise ValueError(
-                "`distribution` must hold its variables where TFP can see them, as arguments or "
-                "attributes, for `fit` to train them. Received: a density that uses "
-                f"{sorted(v.name for v in hidden)}, hidden in a closure or made too late"
-            )
-
-    def _check_trainable(self) -> None:
-        if not self.trainable_variables:
-            raise ValueError(
-                "`distribution` must have a trainable variable for `fit`. Received: "
-                f"{self.distribution.name}, whose Keras layers and tf.Variables number "
-                f"{len(self.variables)}, none of them trainable. A network in a closure is hidden:"
-                " hand it over as an argument"
-            )
-
-
-def _checked_layer(preprocessing: Any) -> keras.layers.Layer | None:
-    if preprocessing is not None and not isinstance(preprocessing, keras.layers.Layer):
-        raise TypeError(checks.message("preprocessing", "a Keras layer, or None", preprocessing))
-    return preprocessing
 
 
 def _context_shape(distribution: Any, given: tuple[int, ...] | None) -> tuple[int, ...] | None:

@@ -62,20 +62,54 @@ class WholeModel(keras.Model):
     def _seed_states(self) -> dict[str, keras.Variable]:
         return {f"seed_{i}": state for i, state in enumerate(tracking.seed_states(self))}
 
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        *,
+        overwrite: bool = False,
+        jit_compile: bool | None = None,
+        verbose: bool | None = None,
+    ) -> None:
+        """Writes the model as a versioned SavedModel for TensorFlow Serving.
+
+        Args:
+          filepath: directory to write; its last part is an integer version, as in `"flow/1"`.
+          format: must be `"tf_saved_model"`.
+          overwrite: whether to replace an existing directory. Default: `False`.
+          jit_compile: whether the signatures are compiled by XLA. Default: not.
+          verbose: whether to print where the SavedModel was written. Default: `True`.
+
+        Raises:
+          ValueError: for another format, or a path without a version.
+          FileExistsError: where the directory exists and `overwrite` is false.
+        """
+        if format != "tf_saved_model":
+            raise ValueError(checks.message("format", "'tf_saved_model'", format))
+        self._export(filepath, overwrite, jit_compile)
+        if verbose is not False:
+            print(f"SavedModel written to {os.fspath(filepath)}")
+
+    @abc.abstractmethod
+    def _export(self, path: Any, overwrite: bool, jit_compile: bool | None) -> None:
+        """Writes the SavedModel."""
+
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "frozen": [tracking.frozen(network) for network in self._networks],
-            "arguments": self._arguments_for_file(),
+            "arguments": keras.saving.serialize_keras_object(self._arguments_for_file()),
             "objects": saving.encode(self._tfp_arguments_for_file()),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> WholeModel:
         model = cls(
-            **config["arguments"],
+            **keras.saving.deserialize_keras_object(
+                config["arguments"], custom_objects=custom_objects
+            ),
             **saving.decode(config["objects"], custom_objects=custom_objects),
             name=config["name"],
             trainable=config["trainable"],

@@ -14,7 +14,8 @@ refused on the way in.
 from tfp_genext.saving.files import replacing
 from tfp_genext.saving.keras_layers import refuse_lambdas
 from tfp_genext.saving.listed import holdable
+from tfp_genext.saving.plain import PlainData
 from tfp_genext.saving.reader import decode
 from tfp_genext.saving.writer import encode
 
-__all__ = ["decode", "encode", "holdable", "refuse_lambdas", "replacing"]
+__all__ = ["PlainData", "decode", "encode", "holdable", "refuse_lambdas", "replacing"]

@@ -1,0 +1,45 @@
+"""Seeds of a model's own noise: a function of the step in training, of the data out of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_genext import checks
+
+
+def model_seed(seed: int | None) -> int:
+    """Returns a model's seed, new where none is given."""
+    if seed is None:
+        # What `keras.utils.set_random_seed` sets.
+        return int(np.random.randint(2**31 - 1))
+    return checks.positive_int("seed", seed, minimum=0)
+
+
+def seeds_of_step(seed: int, step: Any, number: int) -> list[tf.Tensor]:
+    """Returns stateless seeds for a step of training, the same on all replicas."""
+    return _split(_pair(seed), step, number)
+
+
+def seeds_of_data(seed: int, x: tf.Tensor, number: int) -> list[tf.Tensor]:
+    """Returns stateless seeds that are a function of a batch."""
+    bits = tf.bitcast(tf.cast(x, tf.float32), tf.int32)
+    mark = tf.reduce_sum(tf.cast(bits, tf.int64)) % (2**31 - 1)
+    return _split(_pair(seed, 1), mark, number)
+
+
+def call_seed(seed: Any) -> tf.Tensor:
+    """Returns the seed of a call: a pair, or an integer s for `[0, s]`, or a new one for `None`."""
+    return tfp.random.sanitize_seed(checks.seed("seed", seed))
+
+
+def _pair(seed: int, purpose: int = 0) -> tf.Tensor:
+    return tf.constant([purpose, seed % (2**31 - 1)], tf.int32)
+
+
+def _split(seed: tf.Tensor, data: Any, number: int) -> list[tf.Tensor]:
+    folded = tf.random.experimental.stateless_fold_in(seed, tf.cast(data, tf.int32))
+    return tf.unstack(tfp.random.split_seed(folded, number)) if number > 1 else [folded]

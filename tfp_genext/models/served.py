@@ -1,0 +1,57 @@
+"""The functions behind the signatures of models with latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfp_genext import serving
+from tfp_genext.models.latent import LatentModel, middle
+
+# A function and how it is called, by the name of the signature.
+Functions = dict[str, tuple[Callable, list[tf.TensorSpec]]]
+
+
+def vae_signatures(model: LatentModel, prepared: Callable[..., tf.Tensor]) -> Functions:
+    """Returns the functions of a VAE.
+
+    Args:
+      model: prior, encoder and decoder.
+      prepared: from data, with `training`, to data as the decoder has them.
+    """
+    context = []
+    if model.context_shape is not None:
+        context = [serving.context_spec(model.context_shape, model.dtype)]
+    x = tf.TensorSpec(model.events.shape, model.dtype, name="x")
+    z = tf.TensorSpec(model.latents.shape, model.dtype, name="z")
+
+    def encode(x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        return {"z": middle(model.posterior(prepared(x, training=False), conditional_input))}
+
+    def decode(z: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        return {"x": middle(model.likelihood(z, conditional_input))}
+
+    def reconstruct(x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        return decode(encode(x, conditional_input)["z"], conditional_input)
+
+    def sample(
+        num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
+    ) -> dict[str, tf.Tensor]:
+        return {"samples": model.sample(num_samples, seed, conditional_input)}
+
+    def log_prob(
+        x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
+    ) -> dict[str, tf.Tensor]:
+        x = prepared(x, training=False)
+        return {"log_prob": model.estimate(x, conditional_input, num_samples, seed)}
+
+    return {
+        "encode": (encode, [x, *context]),
+        "decode": (decode, [z, *context]),
+        "reconstruct": (reconstruct, [x, *context]),
+        serving.SERVING_DEFAULT: (reconstruct, [x, *context]),
+        "sample": (sample, [serving.NUM_SAMPLES, serving.SEED, *context]),
+        "log_prob": (log_prob, [x, serving.NUM_SAMPLES, serving.SEED, *context]),
+    }

@@ -1,0 +1,408 @@
+"""Variational autoencoders whose parts are distributions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfp_genext import checks, flows, numerics, objectives, serving, tracking
+from tfp_genext.bijectors import act_norm
+from tfp_genext.contexts import takes_context
+from tfp_genext.models import data as data_lib
+from tfp_genext.models import losses, metrics, noise
+from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses
+from tfp_genext.models.latent import LatentModel, distinct, middle
+from tfp_genext.models.served import vae_signatures
+from tfp_genext.objectives.inference import log_mean_exp
+
+_ONLY_IN_EVALUATION = ("nll", "active_units", "bits_per_dim")
+
+
+class Bounds(NamedTuple):
+    """What a VAE says of each row of a batch, in nats.
+
+    Fields:
+      terms: of the objective.
+      log_prob: importance-weighted estimate of log p(x), `[N]`; `None` in training.
+      means: two estimates of E[z | x], `[N, *latent]`; `None` in training.
+    """
+
+    terms: objectives.Terms
+    log_prob: tf.Tensor | None = None
+    means: tuple[tf.Tensor, tf.Tensor] | None = None
+
+
+@keras.saving.register_keras_serializable(package="tfp_genext")
+class VAE(CheckedModel):
+    """A variational autoencoder: a latent variable model with its approximate posterior.
+
+        model       z ~ p(z),  x ~ p(x | z)          prior and decoder
+        posterior   q(z | x) ~ p(z | x)              encoder
+        bound       log p(x) >= E_q log p(x | z) - KL(q(z | x) || p(z))
+
+    Encoder and decoder are whatever maps a tensor to a `tfd.Distribution`: a
+    `gx.distributions.Conditional` as a rule, with a flow on top where the posterior or the
+    likelihood is to be one. The prior is any distribution; what it has of trainable variables, as a
+    flow or a `gx.distributions.VampPrior`, is trained along (Kingma and Welling, 2014 [1]).
+
+    Latents that are not reparameterised, such as discrete ones, need an objective of several
+    samples, and get the gradients of the score function or of VIMCO.
+
+    Metrics, in nats: `negative_elbo`, `reconstruction` and `kl`; in `evaluate` and on validation
+    data also `nll`, estimated by importance weighting with `eval_samples` latents, and
+    `active_units`, how many entries of the latent say anything of the data. `predict(x)` gives
+    that estimate of log p(x), `[N]`.
+
+    With `conditional_event_shape` encoder, decoder and, where it takes one, prior are given a
+    context: `fit(c, x)`, `evaluate(c, x)`, `predict((c, x))`, as `DensityModel` does.
+
+    Args:
+      encoder: from data `[N, *event]` to q(z | x), of batch shape `[N]`.
+      decoder: from latents `[N, *latent]` to p(x | z), of batch shape `[N]`.
+      prior: p(z), of batch shape `[]`; or a `Conditional` or conditional flow of a context.
+      objective: a bound of `gx.objectives`. Default: `gx.objectives.ELBO()`.
+      preprocessing: a Keras layer that data go through first, called with `training`, such as
+        `gx.layers.Binarize` or `gx.layers.Dequantize`. Default: none.
+      conditional_event_shape: shape of one context event. Default: none.
+      eval_samples: latents for each row in the estimates of log p(x). Default: 10.
+      bits_per_dim: whether to report `nll` in bits per dimension too. Default: `False`.
+      seed: of the latents; an integer. Default: a new one.
+      **kwargs: further arguments of `keras.Model`, such as `name`.
+
+    Raises:
+      TypeError: where encoder, decoder or prior are not what they must be.
+      ValueError: where shapes do not agree, or the objective does not serve the posterior; in
+        `fit`, for data of another shape, NaN, or outside the support of the decoder's head.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import tfp_genext as gx
+    from tensorflow_probability import distributions as tfd
+    import tensorflow as tf
+
+    normal = gx.distributions.IndependentNormal([2])
+    bernoulli = gx.distributions.IndependentBernoulli([8])
+    vae = gx.models.VAE(
+        gx.distributions.Conditional(keras.layers.Dense(normal.params_size), normal),
+        gx.distributions.Conditional(keras.layers.Dense(bernoulli.params_size), bernoulli),
+        prior=tfd.Independent(tfd.Normal(tf.zeros([2]), 1.0), 1),
+    )
+    vae.compile(optimizer=keras.optimizers.Adam(1e-3))
+    x = np.random.default_rng(0).integers(0, 2, [64, 8])
+    vae.fit(x, epochs=1, verbose=0)
+    assert vae.reconstruct(x).shape == [64, 8]
+    assert vae.sample(10, seed=[1, 2]).shape == [10, 8]
+    assert vae.log_prob(x, num_samples=100, seed=[1, 2]).shape == [64]
+    ```
+
+    #### References
+
+    [1]: Diederik P. Kingma, Max Welling. Auto-Encoding Variational Bayes. 2014.
+         https://arxiv.org/abs/1312.6114
+    """
+
+    _loss_name = "the negative bound"
+    _predictions = "log-densities"
+    _parts = "`encoder`, `decoder` and `prior`"
+
+    def __init__(
+        self,
+        encoder: Callable[..., tfd.Distribution],
+        decoder: Callable[..., tfd.Distribution],
+        *,
+        prior: tfd.Distribution,
+        objective: objectives.Bound | None = None,
+        preprocessing: keras.layers.Layer | None = None,
+        conditional_event_shape: Sequence[int] | None = None,
+        eval_samples: int = 10,
+        bits_per_dim: bool = False,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        serving.check_servable(prior, "prior")
+        super().__init__(autocast=False, **kwargs)
+        self.objective = _checked_objective(objective)
+        self.preprocessing = checked_layer(preprocessing)
+        self.eval_samples = checks.positive_int("eval_samples", eval_samples)
+        self.seed = noise.model_seed(seed)
+        context = checks.optional_shape("conditional_event_shape", conditional_event_shape)
+        self._model = LatentModel(encoder, decoder, prior, context, self.variable_dtype)
+        self.objective.check(
+            reparameterized=self._model.reparameterized, kl_formula=self._model.kl_formula
+        )
+        self._check = data_lib.DataCheck(
+            tuple(self._model.events.shape[1:].as_list()),
+            None,
+            context,
+            getattr(preprocessing or decoder, "check_values", None),
+            getattr(preprocessing, "assertions", None),
+        )
+        parts = (encoder, decoder, prior)
+        self._networks = distinct(n for part in parts for n in tracking.networks(part))
+        self._loose_variables = distinct(v for p in parts for v in tracking.loose_variables(p))
+        self._make_metrics(bits_per_dim)
+        self.built = True
+
+    @property
+    def encoder(self) -> Callable[..., tfd.Distribution]:
+        """What gives the posterior."""
+        return self._model.encoder
+
+    @property
+    def decoder(self) -> Callable[..., tfd.Distribution]:
+        """What gives the likelihood."""
+        return self._model.decoder
+
+    @property
+    def prior(self) -> tfd.Distribution:
+        """The distribution of the latents; it shares its variables with the model."""
+        return self._model.prior
+
+    def encode(self, x: Any, conditional_input: Any = None) -> tfd.Distribution:
+        """Returns the posterior q(z | x), of batch shape `[N]`.
+
+        Args:
+          x: data `[N, *event]`.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+
+        Raises:
+          ValueError: for data of another shape or outside the support, or a context not wanted.
+        """
+        return self._model.posterior(*self._checked(x, conditional_input))
+
+    def decode(self, z: Any, conditional_input: Any = None) -> tfd.Distribution:
+        """Returns the likelihood p(x | z), of batch shape `[N]`.
+
+        Args:
+          z: latents `[N, *latent]`.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+
+        Raises:
+          ValueError: for latents of another shape, or a context not wanted.
+        """
+        z = tf.convert_to_tensor(z)
+        checks.context("z", z, self._model.latents.shape[1:].as_list())
+        return self._model.likelihood(z, self._checked_context(conditional_input))
+
+    def reconstruct(self, x: Any, conditional_input: Any = None) -> tf.Tensor:
+        """Returns the middle of the likelihood at the middle of the posterior, `[N, *event]`.
+
+        The middle is the mean; the mode of what has none; a flow's is that of its base, pushed
+        forward.
+
+        Args:
+          x: data `[N, *event]`.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+        """
+        z = middle(self.encode(x, conditional_input))
+        return middle(self.decode(z, conditional_input))
+
+    def sample(self, n: int, seed: Any = None, *, conditional_input: Any = None) -> tf.Tensor:
+        """Draws data from the model: latents from the prior, and data from their likelihood.
+
+        Args:
+          n: how many.
+          seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+
+        Returns:
+          Samples `[n, *event]`, or `[n, N, *event]` of a conditional model.
+
+        Raises:
+          TypeError: where `n` is no integer or `seed` no pair of them.
+          ValueError: where `conditional_input` is missing or not wanted.
+        """
+        n = checks.positive_int("n", n)
+        seed = noise.call_seed(seed)
+        return self._model.sample(n, seed, self._checked_context(conditional_input))
+
+    def log_prob(
+        self, x: Any, num_samples: int = 100, seed: Any = None, *, conditional_input: Any = None
+    ) -> tf.Tensor:
+        """Estimates log p(x) by importance weighting, from below on average.
+
+            log p(x) ~ log(1/K sum_k p(x, z_k) / q(z_k | x)),   z_k ~ q(z | x)
+
+        Args:
+          x: data `[N, *event]`.
+          num_samples: K; thousands give the figures of papers. Default: 100.
+          seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+
+        Returns:
+          Estimates `[N]`, in nats.
+
+        Raises:
+          ValueError: for data of another shape or outside the support, or a context not wanted.
+        """
+        num_samples = checks.positive_int("num_samples", num_samples)
+        seed = noise.call_seed(seed)
+        x, context = self._checked(x, conditional_input)
+        return self._estimate(x, context, tf.constant(num_samples), seed)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Bounds:
+        """Returns what the model says of each row, of data or of a pair of contexts and data."""
+        context, x = self._check.batch(inputs, None, None)
+        x = self.prepared(x, training=bool(training))
+        context = None if context is None else tf.cast(context, self.variable_dtype)
+        inference = self._model.inference(x, context)
+        step = tf.convert_to_tensor(getattr(self.optimizer, "iterations", 0))
+        if training:
+            (seed,) = noise.seeds_of_step(self.seed, step, 1)
+            return Bounds(self.objective.terms(inference, seed=seed, step=step))
+        seed, estimate_seed, mean_seed = noise.seeds_of_data(self.seed, x, 3)
+        drawn = inference.draw(self.eval_samples, estimate_seed)
+        return Bounds(
+            self.objective.terms(inference, seed=seed, step=step),
+            log_mean_exp(inference.log_weights(drawn)),
+            inference.posterior_means(self.eval_samples, mean_seed),
+        )
+
+    def prepared(self, x: Any, *, training: bool) -> tf.Tensor:
+        """Returns data as the decoder has them."""
+        if self.preprocessing is not None:
+            x = self.preprocessing(x, training=training)
+        return tf.cast(x, self._model.events.dtype)
+
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> keras.KerasTensor:
+        del training
+        batch = keras.tree.flatten(inputs)[0].shape[0]
+        return keras.KerasTensor((batch,), dtype=self.variable_dtype)
+
+    def predict_step(self, data: Any) -> tf.Tensor:
+        inputs, _, _ = self._joined(data)
+        return self(inputs, training=False).log_prob
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Returns the weighted mean of the objective in nats, plus the layers' losses."""
+        del x, y
+        if training:
+            self._check_trainable()
+        loss = losses.weighted_mean(y_pred.terms.loss, sample_weight)
+        return losses.total(loss, self.losses, training=training)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        _, reconstruction, kl = y_pred.terms
+        self._negative_elbo.update_state(reconstruction + kl, sample_weight)
+        self._reconstruction.update_state(reconstruction, sample_weight)
+        self._kl.update_state(kl, sample_weight)
+        if y_pred.log_prob is not None:
+            self._nll.update_state(-y_pred.log_prob, sample_weight)
+            self._active_units.update_state(*y_pred.means)
+            if self._bits is not None:
+                bits = numerics.bits_per_dim(-y_pred.log_prob, self._check.event_shape)
+                self._bits.update_state(bits, sample_weight)
+        logs = self.get_metrics_result()
+        unknown = _ONLY_IN_EVALUATION if y_pred.log_prob is None else ()
+        return {name: value for name, value in logs.items() if name not in unknown}
+
+    def compile(self, optimizer: Any = "adam", loss: Any = None, **kwargs: Any) -> None:
+        """Configures training as in Keras; the loss is the negative bound.
+
+        Args:
+          optimizer: Keras optimizer. Default: `"adam"`.
+          loss: must be `None`.
+          **kwargs: further arguments of `keras.Model.compile`.
+
+        Raises:
+          ValueError: where a loss or metrics are given.
+        """
+        refuse_losses(loss, kwargs, "the loss is that of `objective`")
+        if kwargs.get("metrics") or kwargs.get("weighted_metrics"):
+            raise ValueError(checks.message("metrics", "None: the model has its own", kwargs))
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def _export(self, path: Any, overwrite: bool, jit_compile: bool | None) -> None:
+        serving.write(
+            path,
+            lambda: serving.traced(vae_signatures(self._model, self.prepared), jit_compile),
+            [self],
+            overwrite=overwrite,
+        )
+
+    def _arguments_for_file(self) -> dict[str, Any]:
+        return {
+            "objective": self.objective,
+            "conditional_event_shape": self.conditional_event_shape,
+            "eval_samples": self.eval_samples,
+            "bits_per_dim": self._bits is not None,
+            "seed": self.seed,
+        }
+
+    def _tfp_arguments_for_file(self) -> dict[str, Any]:
+        return {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "prior": self.prior,
+            "preprocessing": self.preprocessing,
+        }
+
+    @functools.cached_property
+    def _estimate(self) -> Callable[..., tf.Tensor]:
+        return tf.function(self._model.estimate, autograph=False, reduce_retracing=True)
+
+    def _checked(self, x: Any, conditional_input: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns prepared data and a context, if any, after checking both."""
+        context = self._checked_context(conditional_input)
+        data = self._check.prediction(x if context is None else (context, x))
+        x = data if context is None else data[1]
+        return self.prepared(x, training=False), context
+
+    def _checked_context(self, conditional_input: Any) -> tf.Tensor | None:
+        if self._check.conditional != (conditional_input is not None):
+            expected = "given" if self._check.conditional else "None"
+            raise ValueError(checks.message("conditional_input", expected, conditional_input))
+        if conditional_input is None:
+            return None
+        context = tf.cast(conditional_input, self.variable_dtype)
+        checks.context("conditional_input", context, self.conditional_event_shape or ())
+        return context
+
+    def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
+        """Initialises the norms of a prior from latents of the first batch."""
+        if isinstance(self.prior, keras.layers.Layer) or not act_norm.uninitialized(self.prior):
+            return data
+        data, (x, y) = data_lib.first_batch(data, batch_size)
+        context, x = self._check.batch(x, y if self._check.conditional else None, None)
+        if context is not None:
+            context = tf.cast(context, self.variable_dtype)
+        posterior = self._model.posterior(self.prepared(x, training=False), context)
+        (seed,) = noise.seeds_of_step(self.seed, -1, 1)
+        given = context if takes_context(self.prior) else None
+        flows.initialize(self.prior, posterior.sample(seed=seed), conditional_input=given)
+        return data
+
+    def _make_metrics(self, bits_per_dim: bool) -> None:
+        self._negative_elbo = keras.metrics.Mean(name="negative_elbo")
+        self._reconstruction = keras.metrics.Mean(name="reconstruction")
+        self._kl = keras.metrics.Mean(name="kl")
+        self._nll = keras.metrics.Mean(name="nll")
+        latent_shape = self._model.latents.shape[1:].as_list()
+        self._active_units = metrics.ActiveUnits(latent_shape, name="active_units")
+        self._bits = keras.metrics.Mean(name="bits_per_dim") if bits_per_dim else None
+
+
+def _checked_objective(objective: Any) -> objectives.Bound:
+    if objective is None:
+        return objectives.ELBO()
+    if not isinstance(objective, objectives.Bound):
+        expected = "a bound, such as gx.objectives.ELBO()"
+        raise TypeError(checks.message("objective", expected, objective))
+    return objective
