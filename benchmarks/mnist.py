@@ -20,6 +20,7 @@ import pathlib
 import time
 from typing import Any
 
+import clocks
 import harness
 import keras
 import matplotlib.pyplot as plt
@@ -50,37 +51,6 @@ _ALPHA = 3e-4
 _LEVELS = 3
 _STEPS = 8
 _HIDDEN = (32, 64, 128)
-
-
-class Clock(keras.callbacks.Callback):
-    """Lowers the learning rate to nothing over a given time, and ends the training then.
-
-    Args:
-      minutes: that time.
-    """
-
-    def __init__(self, minutes: float) -> None:
-        super().__init__()
-        self._seconds = 60.0 * minutes
-        self.minutes: list[float] = []
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._start = time.perf_counter()
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        share = min(1.0, (time.perf_counter() - self._start) / self._seconds)
-        warm = min(1.0, share / 0.02)
-        rate = _LEARNING_RATE * warm * 0.5 * (1.0 + np.cos(np.pi * share))
-        self.model.optimizer.learning_rate.assign(max(rate, 1e-6))
-        if share >= 1.0:
-            self.model.stop_training = True
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.minutes.append((time.perf_counter() - self._start) / 60.0)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if time.perf_counter() - self._start >= self._seconds:
-            self.model.stop_training = True
 
 
 def main() -> None:
@@ -175,7 +145,7 @@ def _trained(name: str, images: tuple, arguments: argparse.Namespace) -> list[st
     noise = gx.layers.Dequantize(256)
     model = gx.models.DensityModel(flow, preprocessing=noise, bits_per_dim=True)
     model.compile(optimizer=keras.optimizers.Adam(_LEARNING_RATE, clipnorm=100.0))
-    clock = Clock(arguments.minutes)
+    clock = clocks.Clock(arguments.minutes, _LEARNING_RATE)
     start = time.perf_counter()
     history = model.fit(
         _batches(train, _BATCH_SIZE, shuffled=True),

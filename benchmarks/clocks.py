@@ -1,0 +1,42 @@
+"""Trainings that last as long as they are given."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class Clock(keras.callbacks.Callback):
+    """Lowers the learning rate to nothing over a given time, and ends the training then.
+
+    Args:
+      minutes: that time.
+      learning_rate: what it is lowered from, by a cosine.
+    """
+
+    def __init__(self, minutes: float, learning_rate: float) -> None:
+        super().__init__()
+        self._learning_rate = learning_rate
+        self._seconds = 60.0 * minutes
+        self.minutes: list[float] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        share = min(1.0, (time.perf_counter() - self._start) / self._seconds)
+        warm = min(1.0, share / 0.02)
+        rate = self._learning_rate * warm * 0.5 * (1.0 + np.cos(np.pi * share))
+        self.model.optimizer.learning_rate.assign(max(rate, 1e-6))
+        if share >= 1.0:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.minutes.append((time.perf_counter() - self._start) / 60.0)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if time.perf_counter() - self._start >= self._seconds:
+            self.model.stop_training = True
