@@ -1,9 +1,9 @@
 """MNIST, binarised: log-likelihoods that VAEs reach, by bound, by prior and by posterior.
 
-50,000 images to train on, binarised anew each time they are seen, 10,000 to test on; the other 10,000
-are left alone. One layer of 50 latents, two hidden layers of 200 tanh units each way, as in Burda et
-al., 2016 (https://arxiv.org/abs/1509.00519). The file is Keras' own `mnist.npz`, or any with its
-arrays `x_train` and `x_test`.
+50,000 images to train on, binarised anew each time they are seen, 10,000 to test on; the other
+10,000 are left alone. One layer of 50 latents, two hidden layers of 200 tanh units each way, as in
+Burda et al., 2016 (https://arxiv.org/abs/1509.00519). The file is Keras' own `mnist.npz`, or any
+with its arrays `x_train` and `x_test`.
 
 python benchmarks/mnist_vae.py DATA.npz [--models k1 k50] [--minutes 30] [--epochs 0] [--seeds 0]
 """

@@ -253,11 +253,33 @@ def called(network: keras.Layer, x: Any, conditional_input: Any = None, **kwargs
     A context goes by keyword to what names it so, as our networks do, and beside the inputs in a
     list to all others, as functional models take theirs.
     """
+    inputs, named = _inputs(network, x, conditional_input)
+    return network(inputs, **named, **kwargs)
+
+
+def called_unchanged(
+    network: keras.Layer, x: Any, conditional_input: Any = None, **kwargs: Any
+) -> Any:
+    """Calls a Keras layer as `called` does, and leaves its statistics and seeds as they were."""
+    inputs, named = _inputs(network, x, conditional_input)
+    if not network.non_trainable_variables:
+        return network(inputs, **named, **kwargs)
+    outputs, _ = network.stateless_call(
+        [variable.value for variable in network.trainable_variables],
+        [variable.value for variable in network.non_trainable_variables],
+        inputs,
+        **named,
+        **kwargs,
+    )
+    return outputs
+
+
+def _inputs(network: keras.Layer, x: Any, conditional_input: Any) -> tuple[Any, dict[str, Any]]:
     if conditional_input is None:
-        return network(x, **kwargs)
+        return x, {}
     if "conditional_input" in inspect.signature(network.call).parameters:
-        return network(x, conditional_input=conditional_input, **kwargs)
-    return network([x, conditional_input], **kwargs)
+        return x, {"conditional_input": conditional_input}
+    return [x, conditional_input], {}
 
 
 def input_event_shape(network: keras.Layer) -> tuple[int, ...] | None:

@@ -129,6 +129,28 @@ class CheckedModel(WholeModel):
     def predict_on_batch(self, x: Any) -> Any:
         return super().predict_on_batch(self._prediction_data(x))
 
+    def _checked(self, x: Any, conditional_input: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns data, prepared, and a context, if any, after checking both."""
+        context = self._checked_context(conditional_input)
+        data = self._check.prediction(x if context is None else (context, x))
+        x = data if context is None else data[1]
+        return self.prepared(x, training=False), context
+
+    def _checked_context(self, conditional_input: Any) -> tf.Tensor | None:
+        if self._check.conditional != (conditional_input is not None):
+            expected = "given" if self._check.conditional else "None"
+            raise ValueError(checks.message("conditional_input", expected, conditional_input))
+        if conditional_input is None:
+            return None
+        context = tf.cast(conditional_input, self.variable_dtype)
+        checks.context("conditional_input", context, self.conditional_event_shape or ())
+        return context
+
+    def prepared(self, x: Any, *, training: bool) -> tf.Tensor:
+        """Returns data as the networks take them."""
+        del training
+        return tf.cast(x, self.variable_dtype)
+
     def _refuse_nan(self, what: str, values: Any) -> None:
         number = np.count_nonzero(np.isnan(np.asarray(values, float)))
         if number:

@@ -50,8 +50,11 @@ class FiniteLoss(keras.callbacks.Callback):
     """Ends a training compiled by XLA, which drops assertions, where a loss is not finite."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.model.jit_compile and logs and not np.isfinite(logs["loss"]):
+        if not self.model.jit_compile:
+            return
+        found = {name: float(v) for name, v in (logs or {}).items() if name.endswith("loss")}
+        if not np.isfinite(list(found.values())).all():
             raise ValueError(
                 "`loss` must be finite, and is checked after the step under `jit_compile=True`: "
-                f"the weights are spoiled. Received: loss={float(logs['loss'])} in batch {batch}"
+                f"the weights are spoiled. Received: {found} in batch {batch}"
             )

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfp_genext import serving
 from tfp_genext.models.latent import LatentModel, middle
+from tfp_genext.models.players import Players
 
 # A function and how it is called, by the name of the signature.
 Functions = dict[str, tuple[Callable, list[tf.TensorSpec]]]
@@ -55,3 +56,29 @@ def vae_signatures(model: LatentModel, prepared: Callable[..., tf.Tensor]) -> Fu
         "sample": (sample, [serving.NUM_SAMPLES, serving.SEED, *context]),
         "log_prob": (log_prob, [x, serving.NUM_SAMPLES, serving.SEED, *context]),
     }
+
+
+def gan_signatures(model: Players) -> Functions:
+    """Returns the functions of a GAN, whose generator is the one that samples."""
+    context = []
+    if model.context_shape is not None:
+        context = [serving.context_spec(model.context_shape, model.dtype)]
+
+    def sample(
+        num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
+    ) -> dict[str, tf.Tensor]:
+        return {"samples": model.sample(num_samples, seed, conditional_input)}
+
+    def discriminate(x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        return {"score": model.scores(x, conditional_input)}
+
+    def log_prob(x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        return {"log_prob": model.log_prob(x, conditional_input)}
+
+    drawn = [serving.NUM_SAMPLES, serving.SEED, *context]
+    functions: Functions = dict.fromkeys(("sample", "generate"), (sample, drawn))
+    functions["discriminate"] = (discriminate, [model.events, *context])
+    functions[serving.SERVING_DEFAULT] = (sample, drawn)
+    if model.is_flow:
+        functions["log_prob"] = (log_prob, [model.events, *context])
+    return functions

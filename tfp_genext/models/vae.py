@@ -309,9 +309,16 @@ class VAE(CheckedModel):
             if self._bits is not None:
                 bits = numerics.bits_per_dim(-y_pred.log_prob, self._check.event_shape)
                 self._bits.update_state(bits, sample_weight)
-        logs = self.get_metrics_result()
-        unknown = _ONLY_IN_EVALUATION if y_pred.log_prob is None else ()
-        return {name: value for name, value in logs.items() if name not in unknown}
+        return self._known(y_pred.log_prob is not None)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Returns the metrics, without those that training says nothing of."""
+        return self._known(not tf.executing_eagerly() or float(self._nll.count) > 0.0)
+
+    def _known(self, evaluated: bool) -> dict[str, Any]:
+        results = super().get_metrics_result()
+        unknown = () if evaluated else _ONLY_IN_EVALUATION
+        return {name: value for name, value in results.items() if name not in unknown}
 
     def compile(self, optimizer: Any = "adam", loss: Any = None, **kwargs: Any) -> None:
         """Configures training as in Keras; the loss is the negative bound.
@@ -357,23 +364,6 @@ class VAE(CheckedModel):
     @functools.cached_property
     def _estimate(self) -> Callable[..., tf.Tensor]:
         return tf.function(self._model.estimate, autograph=False, reduce_retracing=True)
-
-    def _checked(self, x: Any, conditional_input: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns prepared data and a context, if any, after checking both."""
-        context = self._checked_context(conditional_input)
-        data = self._check.prediction(x if context is None else (context, x))
-        x = data if context is None else data[1]
-        return self.prepared(x, training=False), context
-
-    def _checked_context(self, conditional_input: Any) -> tf.Tensor | None:
-        if self._check.conditional != (conditional_input is not None):
-            expected = "given" if self._check.conditional else "None"
-            raise ValueError(checks.message("conditional_input", expected, conditional_input))
-        if conditional_input is None:
-            return None
-        context = tf.cast(conditional_input, self.variable_dtype)
-        checks.context("conditional_input", context, self.conditional_event_shape or ())
-        return context
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
         """Initialises the norms of a prior from latents of the first batch."""

@@ -122,20 +122,30 @@ class WholeModel(keras.Model):
     def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()
         if config:
+            config.pop("optimizer", None)
+            for name, optimizer in self._optimizers().items():
+                config[name] = keras.saving.serialize_keras_object(optimizer)
             saving.refuse_lambdas(config, "compile")
-            trained = tracking.trained_by(self.optimizer)
-            if trained is not None:
-                places = {id(variable): i for i, variable in enumerate(self.variables)}
-                config["trained"] = [places[id(variable)] for variable in trained]
+            config["trained"] = self._trained()
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        trained = config.get("trained")
         given = {k: v for k, v in config.items() if k != "trained"}
         self.compile(**keras.saving.deserialize_keras_object(given))
-        if trained is not None:
-            self.optimizer.build([self.variables[i] for i in trained])
-            _require_state(self.optimizer)
+        for name, optimizer in self._optimizers().items():
+            if name in config["trained"]:
+                optimizer.build([self.variables[i] for i in config["trained"][name]])
+                _require_state(optimizer)
+
+    def _optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
+        """Returns the optimizers by the names that `compile` has for them."""
+        return {"optimizer": self.optimizer}
+
+    def _trained(self) -> dict[str, list[int]]:
+        """Returns which of the model's variables each optimizer was built for."""
+        places = {id(variable): i for i, variable in enumerate(self.variables)}
+        found = {name: tracking.trained_by(opt) for name, opt in self._optimizers().items()}
+        return {n: [places[id(v)] for v in trained] for n, trained in found.items() if trained}
 
 
 def _require_state(optimizer: keras.optimizers.Optimizer) -> None:

@@ -1,5 +1,30 @@
 """What generative models minimise: bounds of the likelihood, and the two sides of a game."""
 
+from tfp_genext.objectives.adversarial import (
+    Adversarial,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    Relativistic,
+    Wasserstein,
+)
 from tfp_genext.objectives.bounds import ELBO, Bound, ImportanceWeighted, Terms
+from tfp_genext.objectives.penalties import OneCentered, Penalty, ZeroCentered
 
-__all__ = ["ELBO", "Bound", "ImportanceWeighted", "Terms"]
+__all__ = [
+    "ELBO",
+    "Adversarial",
+    "Bound",
+    "Hinge",
+    "ImportanceWeighted",
+    "LeastSquares",
+    "Minimax",
+    "NonSaturating",
+    "OneCentered",
+    "Penalty",
+    "Relativistic",
+    "Terms",
+    "Wasserstein",
+    "ZeroCentered",
+]

@@ -1,0 +1,431 @@
+"""Generative adversarial networks, of noise from any distribution and flows where wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfp_genext import checks, objectives, serving, tracking
+from tfp_genext.models import data as data_lib
+from tfp_genext.models import losses, noise, players
+from tfp_genext.models.checked import CheckedModel, refuse_losses
+from tfp_genext.models.latent import distinct
+from tfp_genext.models.served import gan_signatures
+from tfp_genext.objectives import draws
+
+# Steps after which the average has left the first weights behind.
+_WARM_UP = 10.0
+
+
+@keras.saving.register_keras_serializable(package="tfp_genext")
+class GAN(CheckedModel):
+    """A generative adversarial network: samples by a game of two networks.
+
+        samples         x = G(z),   z ~ prior
+        discriminator   minimises the objective's first loss, and its penalty, of D(x) and D(G(z))
+        generator       minimises its second
+
+    Each step of training takes `discriminator_steps` steps of the discriminator, with fresh noise,
+    and then one of the generator. Neither changes a weight of the other, statistics of batch
+    normalisation included. What samples is the average of the generator's weights over the last
+    steps (Goodfellow et al., 2014 [1]; Karras et al., 2018 [2]).
+
+    A flow as generator makes the likelihood of samples and data exact: it is reported as `nll`, and
+    with a weight on it the generator minimises both (Grover et al., 2018 [3]).
+
+    Metrics are `generator_loss`, `discriminator_loss` without its penalty, `penalty`, and the mean
+    scores `real_score` and `fake_score`; `evaluate` plays with the averaged generator.
+    `predict(x)` gives the discriminator's scores of data, `[N]`: logits, for most objectives.
+
+    With `conditional_event_shape` both networks are given a context beside their inputs, such as a
+    class: `fit(c, x)`, `predict((c, x))`, `sample(n, conditional_input=c)`. It goes by the name
+    `conditional_input` to networks that take it so, and as a list `[inputs, context]` to others.
+
+    Args:
+      generator: a Keras layer from noise to samples, or a flow.
+      discriminator: a Keras layer from samples to scores, `[N]` or `[N, 1]`, without any activation
+        on the last layer.
+      prior: distribution of the noise, of batch shape `[]`. Default: a flow's own base.
+      objective: a game of `gx.objectives`. Default: `gx.objectives.Relativistic()`.
+      discriminator_steps: to each step of the generator. Default: 1.
+      ema: share of the past in the average of the generator's weights, in [0, 1); less in the
+        first steps. Default: 0.999.
+      likelihood_weight: of a flow's negative log-likelihood in the generator's loss. Default: 0.
+      conditional_event_shape: shape of one context event. Default: none.
+      seed: of the noise; an integer. Default: a new one.
+      **kwargs: further arguments of `keras.Model`, such as `name`.
+
+    Raises:
+      TypeError: where generator, discriminator, prior or objective are not what they must be.
+      ValueError: where shapes do not agree; in `fit`, for data of another shape, or with NaN or
+        infinite entries.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    import tfp_genext as gx
+    from tensorflow_probability import distributions as tfd
+
+    gan = gx.models.GAN(
+        keras.Sequential([keras.layers.Dense(16, activation="relu"), keras.layers.Dense(2)]),
+        keras.Sequential([keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1)]),
+        prior=tfd.Independent(tfd.Normal(tf.zeros([4]), 1.0), 1),
+    )
+    gan.compile(
+        generator_optimizer=keras.optimizers.Adam(1e-3, beta_1=0.0),
+        discriminator_optimizer=keras.optimizers.Adam(1e-3, beta_1=0.0),
+    )
+    x = np.random.default_rng(0).normal(size=[64, 2]).astype("float32")
+    gan.fit(x, epochs=1, verbose=0)
+    assert gan.sample(10, seed=[1, 2]).shape == [10, 2]
+    assert gan.predict(x, verbose=0).shape == (64,)
+    ```
+
+    #### References
+
+    [1]: Ian J. Goodfellow et al. Generative Adversarial Networks. 2014.
+         https://arxiv.org/abs/1406.2661
+    [2]: Tero Karras, Timo Aila, Samuli Laine, Jaakko Lehtinen. Progressive Growing of GANs for
+         Improved Quality, Stability, and Variation. 2018. https://arxiv.org/abs/1710.10196
+    [3]: Aditya Grover, Manik Dhar, Stefano Ermon. Flow-GAN: Combining Maximum Likelihood and
+         Adversarial Learning in Generative Models. 2018. https://arxiv.org/abs/1705.08868
+    """
+
+    _loss_name = "the generator's or the discriminator's"
+    _predictions = "scores"
+    _parts = "`generator` and `discriminator`"
+
+    def __init__(
+        self,
+        generator: Any,
+        discriminator: keras.layers.Layer,
+        *,
+        prior: tfd.Distribution | None = None,
+        objective: objectives.Adversarial | None = None,
+        discriminator_steps: int = 1,
+        ema: float = 0.999,
+        likelihood_weight: float = 0.0,
+        conditional_event_shape: Sequence[int] | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        prior = players.checked_prior(generator, prior)
+        if not isinstance(discriminator, keras.layers.Layer):
+            raise TypeError(checks.message("discriminator", "a Keras layer", discriminator))
+        super().__init__(autocast=False, **kwargs)
+        self.objective = _checked_objective(objective)
+        self.discriminator_steps = checks.positive_int("discriminator_steps", discriminator_steps)
+        self.ema = checks.number("ema", ema, "in [0, 1)", lambda n: 0.0 <= n < 1.0)
+        self.seed = noise.model_seed(seed)
+        context = checks.optional_shape("conditional_event_shape", conditional_event_shape)
+        self._players = players.Players(
+            generator, discriminator, prior, context, self.variable_dtype
+        )
+        self.likelihood_weight = self._checked_weight(likelihood_weight)
+        self._shown = self._players.with_average()
+        self._check = data_lib.DataCheck(
+            tuple(self._players.events.shape[1:].as_list()), None, context
+        )
+        self._keep_parts()
+        self._make_metrics()
+        self.built = True
+
+    @property
+    def generator(self) -> Any:
+        """What is trained to make samples: a Keras layer or a flow."""
+        return self._players.generator
+
+    @property
+    def averaged_generator(self) -> Any:
+        """What samples: the generator with its weights averaged over the last steps."""
+        return self._shown.generator
+
+    @property
+    def discriminator(self) -> keras.layers.Layer:
+        """What is trained to tell data from samples."""
+        return self._players.discriminator
+
+    @property
+    def prior(self) -> tfd.Distribution:
+        """The distribution of the noise."""
+        return self._players.prior
+
+    def compile(
+        self,
+        generator_optimizer: Any = None,
+        discriminator_optimizer: Any = None,
+        loss: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configures training as in Keras, with an optimizer for each player.
+
+        Args:
+          generator_optimizer: Keras optimizer.
+          discriminator_optimizer: Keras optimizer, not the same.
+          loss: must be `None`.
+          **kwargs: further arguments of `keras.Model.compile`.
+
+        Raises:
+          ValueError: where one of the optimizers is missing, both are one, or a loss or metrics are
+            given.
+        """
+        refuse_losses(loss, kwargs, "the losses are those of `objective`")
+        given = {
+            "generator_optimizer": generator_optimizer,
+            "discriminator_optimizer": discriminator_optimizer,
+        }
+        for name, optimizer in given.items():
+            if optimizer is None:
+                raise ValueError(checks.message(name, "a Keras optimizer, one for each", None))
+        if generator_optimizer is discriminator_optimizer and not isinstance(
+            generator_optimizer, str
+        ):
+            expected = "another object than `generator_optimizer`: each has its own state"
+            raise ValueError(checks.message("discriminator_optimizer", expected, "the same"))
+        for name in ("optimizer", "metrics", "weighted_metrics"):
+            if kwargs.get(name) is not None:
+                raise ValueError(checks.message(name, "None, for a GAN", kwargs[name]))
+        super().compile(optimizer=generator_optimizer, **kwargs)
+        self.generator_optimizer = self.optimizer
+        self.discriminator_optimizer = self._scaled(keras.optimizers.get(discriminator_optimizer))
+
+    def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
+        """Returns the discriminator's scores `[N]`, of data or of a pair of contexts and data."""
+        del training
+        context, x = self._parted(inputs)
+        return self._players.scores(x, context)
+
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> keras.KerasTensor:
+        del training
+        batch = keras.tree.flatten(inputs)[0].shape[0]
+        return keras.KerasTensor((batch,), dtype=self._players.dtype.name)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        context, x = self._parted(self._joined(data)[0])
+        step = tf.convert_to_tensor(self.generator_optimizer.iterations)
+        seeds = noise.seeds_of_step(self.seed, step, 2 * self.discriminator_steps + 1)
+        for i in range(self.discriminator_steps):
+            self._train_discriminator(x, context, seeds[2 * i], seeds[2 * i + 1])
+        self._train_generator(x, context, seeds[-1])
+        step = tf.cast(step, tf.float32)
+        past = tf.minimum(self.ema, (step + 1.0) / (step + _WARM_UP))
+        players.average(
+            tracking.variables(self._shown.generator),
+            tracking.variables(self._players.generator),
+            1.0 - past,
+        )
+        return self.get_metrics_result()
+
+    def _train_discriminator(self, x: Any, context: Any, seed: Any, penalty_seed: Any) -> None:
+        fake = self._players.generated(self._noise(x, seed), context)
+        with tf.GradientTape() as tape:
+            critic = self._players.critic(context, own=True)
+            scored = self.objective.scored(critic, x, tf.stop_gradient(fake), penalty_seed)
+            loss = self.objective.discriminator_loss(scored.real, scored.fake)
+            total = tf.reduce_mean(loss + scored.penalty)
+            total = losses.total(total, self.discriminator.losses, training=True)
+            total = self.discriminator_optimizer.scale_loss(total)
+        self._discriminator_loss.update_state(loss)
+        self._penalty.update_state(scored.penalty)
+        self._real_score.update_state(scored.real)
+        self._fake_score.update_state(scored.fake)
+        _step(self.discriminator_optimizer, tape, total, self.discriminator.trainable_variables)
+
+    def _train_generator(self, x: Any, context: Any, seed: Any) -> None:
+        z = self._noise(x, seed)
+        with tf.GradientTape() as tape:
+            fake = self._players.generated(z, context, own=True)
+            critic = self._players.critic(context)
+            real = tf.stop_gradient(critic(x)) if self.objective.compares else None
+            loss = self.objective.generator_loss(real, critic(fake))
+            total = tf.reduce_mean(loss)
+            if self._nll is not None:
+                nll = -self._players.log_prob(x, context)
+                self._nll.update_state(nll)
+                if self.likelihood_weight:
+                    total += self.likelihood_weight * tf.reduce_mean(nll)
+            layer_losses = [e for network in self._generators for e in network.losses]
+            total = losses.total(total, layer_losses, training=True)
+            total = self.generator_optimizer.scale_loss(total)
+        self._generator_loss.update_state(loss)
+        _step(self.generator_optimizer, tape, total, self._generator_variables())
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        context, x = self._parted(self._joined(data)[0])
+        seed, penalty_seed = noise.seeds_of_data(self.seed, x, 2)
+        fake = self._shown.shown(self._noise(x, seed), context)
+        scored = self.objective.scored(
+            lambda samples: self._players.scores(samples, context), x, fake, penalty_seed
+        )
+        loss = self.objective.discriminator_loss(scored.real, scored.fake)
+        self._discriminator_loss.update_state(loss)
+        self._generator_loss.update_state(self.objective.generator_loss(scored.real, scored.fake))
+        self._penalty.update_state(scored.penalty)
+        self._real_score.update_state(scored.real)
+        self._fake_score.update_state(scored.fake)
+        if self._nll is not None:
+            self._nll.update_state(-self._shown.log_prob(x, context))
+        return self.get_metrics_result()
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics of the game."""
+        kept = [
+            self._generator_loss,
+            self._discriminator_loss,
+            self._penalty,
+            self._real_score,
+            self._fake_score,
+            self._nll,
+        ]
+        return [metric for metric in kept if metric is not None]
+
+    def sample(self, n: int, seed: Any = None, *, conditional_input: Any = None) -> tf.Tensor:
+        """Draws samples, by the averaged generator.
+
+        Args:
+          n: how many.
+          seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+
+        Returns:
+          Samples `[n, *event]`, or `[n, N, *event]` of a conditional model.
+
+        Raises:
+          TypeError: where `n` is no integer or `seed` no pair of them.
+          ValueError: where `conditional_input` is missing or not wanted.
+        """
+        n = checks.positive_int("n", n)
+        context = self._checked_context(conditional_input)
+        return self._shown.sample(n, noise.call_seed(seed), context)
+
+    def discriminate(self, x: Any, conditional_input: Any = None) -> tf.Tensor:
+        """Returns the discriminator's scores, `[N]`.
+
+        Args:
+          x: data or samples `[N, *event]`.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+
+        Raises:
+          ValueError: for data of another shape, or a context not wanted.
+        """
+        return self._players.scores(*self._checked(x, conditional_input))
+
+    def log_prob(self, x: Any, conditional_input: Any = None) -> tf.Tensor:
+        """Returns the exact log-likelihood of a generator that is a flow, `[N]`, in nats.
+
+        Args:
+          x: data or samples `[N, *event]`.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+
+        Raises:
+          NotImplementedError: where the generator is a network, which has no density.
+          ValueError: for data of another shape, or a context not wanted.
+        """
+        if not self._players.is_flow:
+            raise NotImplementedError(
+                "`generator` must be a flow for samples to have a density. "
+                f"Received: {type(self.generator).__name__}"
+            )
+        return self._shown.log_prob(*self._checked(x, conditional_input))
+
+    def _noise(self, x: tf.Tensor, seed: Any) -> tf.Tensor:
+        return draws.sample_rows(self.prior, tf.shape(x)[0], seed)
+
+    def _parted(self, inputs: Any) -> tuple[Any, tf.Tensor]:
+        context, x = self._check.batch(inputs, None, None)
+        context = None if context is None else tf.cast(context, self._players.dtype)
+        return context, tf.cast(x, self._players.dtype)
+
+    def _generator_variables(self) -> list[keras.Variable]:
+        held = [v for network in self._generators for v in network.trainable_variables]
+        return [*held, *(v for v in self._loose_variables if v.trainable)]
+
+    def _checked_weight(self, weight: Any) -> float:
+        weight = checks.number("likelihood_weight", weight, "of at least 0", lambda n: n >= 0.0)
+        if weight and not self._players.is_flow:
+            expected = "0 for a generator that is no flow: it has no likelihood"
+            raise ValueError(checks.message("likelihood_weight", expected, weight))
+        return weight
+
+    def _keep_parts(self) -> None:
+        """Shows Keras the networks and variables of both players and of the average."""
+        own, shown = self._players, self._shown
+        self._generators = tracking.networks(own.generator)
+        self._loose_variables = tracking.loose_variables(own.generator)
+        average = tracking.networks(shown.generator)
+        for network in average:
+            network.trainable = False
+        self._average_variables = tracking.loose_variables(shown.generator)
+        for variable in self._average_variables:
+            variable.trainable = False
+        self._networks = distinct([*self._generators, *average, own.discriminator])
+
+    def _make_metrics(self) -> None:
+        self._generator_loss = keras.metrics.Mean(name="generator_loss")
+        self._discriminator_loss = keras.metrics.Mean(name="discriminator_loss")
+        self._penalty = keras.metrics.Mean(name="penalty")
+        self._real_score = keras.metrics.Mean(name="real_score")
+        self._fake_score = keras.metrics.Mean(name="fake_score")
+        self._nll = keras.metrics.Mean(name="nll") if self._players.is_flow else None
+
+    def _scaled(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+        """Scales losses where Keras does so for the other player."""
+        scale = keras.optimizers.LossScaleOptimizer
+        if isinstance(self.optimizer, scale) and not isinstance(optimizer, scale):
+            return scale(optimizer)
+        return optimizer
+
+    def _optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
+        return {
+            "generator_optimizer": self.generator_optimizer,
+            "discriminator_optimizer": self.discriminator_optimizer,
+        }
+
+    def _export(self, path: Any, overwrite: bool, jit_compile: bool | None) -> None:
+        serving.write(
+            path,
+            lambda: serving.traced(gan_signatures(self._shown), jit_compile),
+            [self],
+            overwrite=overwrite,
+        )
+
+    def _arguments_for_file(self) -> dict[str, Any]:
+        return {
+            "objective": self.objective,
+            "discriminator_steps": self.discriminator_steps,
+            "ema": self.ema,
+            "likelihood_weight": self.likelihood_weight,
+            "conditional_event_shape": self.conditional_event_shape,
+            "seed": self.seed,
+        }
+
+    def _tfp_arguments_for_file(self) -> dict[str, Any]:
+        prior = None if self._players.is_flow else self.prior
+        return {"generator": self.generator, "discriminator": self.discriminator, "prior": prior}
+
+
+def _step(
+    optimizer: keras.optimizers.Optimizer,
+    tape: tf.GradientTape,
+    loss: tf.Tensor,
+    variables: list[keras.Variable],
+) -> None:
+    gradients = tape.gradient(loss, variables)
+    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+def _checked_objective(objective: Any) -> objectives.Adversarial:
+    if objective is None:
+        return objectives.Relativistic()
+    if not isinstance(objective, objectives.Adversarial):
+        expected = "a game, such as gx.objectives.Relativistic()"
+        raise TypeError(checks.message("objective", expected, objective))
+    return objective

@@ -1,0 +1,176 @@
+"""The two players of a GAN: what makes samples, and what scores them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from tfp_genext import checks, contexts, saving, tracking
+
+
+class Players:
+    """A generator and a discriminator, without any Keras training.
+
+    Args:
+      generator: a Keras layer, or a flow.
+      discriminator: a Keras layer.
+      prior: of the noise.
+      context_shape: shape of one context event; `None` for no context.
+      dtype: of data, where the generator is a network.
+    """
+
+    def __init__(
+        self,
+        generator: Any,
+        discriminator: keras.layers.Layer,
+        prior: tfd.Distribution,
+        context_shape: tuple[int, ...] | None,
+        dtype: str,
+    ) -> None:
+        self.generator = generator
+        self.discriminator = discriminator
+        self.prior = prior
+        self.context_shape = context_shape
+        self.is_flow = isinstance(generator, tfd.Distribution)
+        self.dtype = generator.dtype if self.is_flow else tf.as_dtype(dtype)
+        self.events = self._traced_events()
+
+    def generated(self, z: tf.Tensor, context: Any = None, *, own: bool = False) -> tf.Tensor:
+        """Returns samples `[N, *event]` of noise, in training.
+
+        Args:
+          z: noise.
+          context: contexts, or `None`.
+          own: whether this is the generator's own step, in which its statistics may move.
+        """
+        if self.is_flow:
+            return self._pushed(z, context)
+        call = tracking.called if own else tracking.called_unchanged
+        return tf.cast(call(self.generator, z, context, training=True), self.dtype)
+
+    def critic(self, context: Any = None, *, own: bool = False) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns the discriminator in training, from samples to scores `[N]`.
+
+        Args:
+          context: contexts, or `None`.
+          own: whether this is its own step, in which its statistics may move.
+        """
+        call = tracking.called if own else tracking.called_unchanged
+        return lambda x: self._in_a_row(call(self.discriminator, x, context, training=True))
+
+    def scores(self, x: tf.Tensor, context: Any = None) -> tf.Tensor:
+        """Returns what the discriminator says out of training, `[N]`."""
+        scores = tracking.called(self.discriminator, x, context, training=False)
+        return self._in_a_row(scores)
+
+    def sample(self, n: Any, seed: Any, context: Any = None) -> tf.Tensor:
+        """Returns samples `[n, *event]`, or `[n, N, *event]` of N contexts, out of training."""
+        if context is None:
+            return self.shown(self.prior.sample(n, seed=seed))
+        rows = tf.shape(context)[0]
+        z = self.prior.sample(n * rows, seed=seed)
+        x = self.shown(z, tf.tile(context, [n, *[1] * (context.shape.rank - 1)]))
+        return tf.reshape(x, tf.concat([[n, rows], tf.shape(x)[1:]], axis=0))
+
+    def shown(self, z: tf.Tensor, context: Any = None) -> tf.Tensor:
+        """Returns samples of noise, out of training."""
+        if self.is_flow:
+            return self._pushed(z, context)
+        samples = tracking.called(self.generator, z, context, training=False)
+        return tf.cast(samples, self.dtype)
+
+    def log_prob(self, x: tf.Tensor, context: Any = None) -> tf.Tensor:
+        """Returns a flow's exact log-likelihood, `[N]`."""
+        return contexts.log_prob(self.generator, tf.cast(x, self.dtype), context)
+
+    def with_average(self) -> Players:
+        """Returns players whose generator is a copy of its own."""
+        generator = _copied(self.generator)
+        prior = generator.distribution if self.is_flow else self.prior
+        average = Players(generator, self.discriminator, prior, self.context_shape, self.dtype.name)
+        pairs = zip(tracking.variables(generator), tracking.variables(self.generator), strict=True)
+        for own, current in pairs:
+            own.assign(current)
+        return average
+
+    def _pushed(self, z: tf.Tensor, context: Any) -> tf.Tensor:
+        return contexts.bind(self.generator, context).bijector.forward(z)
+
+    def _in_a_row(self, scores: tf.Tensor) -> tf.Tensor:
+        if scores.shape.rank == 2 and scores.shape[1] == 1:
+            scores = scores[:, 0]
+        return tf.cast(scores, self.dtype)
+
+    def _traced_events(self) -> tf.TensorSpec:
+        """Returns shape and dtype of samples; makes the variables of both networks."""
+        shapes = []
+
+        def play(seed: tf.Tensor, context: Any = None) -> None:
+            x = self.shown(self.prior.sample(2, seed=seed), context)
+            scores = self.scores(x, context)
+            shapes.append((x.shape, scores.shape))
+
+        specs = [tf.TensorSpec([2], tf.int32)]
+        if self.context_shape is not None:
+            specs.append(tf.TensorSpec([2, *self.context_shape], self.dtype))
+        tf.function(play, autograph=False).get_concrete_function(*specs)
+        samples, scores = shapes[0]
+        if not samples.rank or samples[0] != 2 or not samples.is_fully_defined():
+            expected = "of shape [N, ...], of a known event shape, for N rows of noise"
+            raise ValueError(checks.message("generator", expected, f"{samples} for N = 2"))
+        if scores != [2]:
+            expected = "one score a row, [N] or [N, 1]"
+            raise ValueError(checks.message("discriminator", expected, f"{scores} for N = 2"))
+        return tf.TensorSpec([None, *samples[1:]], self.dtype, name="x")
+
+
+def checked_prior(generator: Any, prior: Any) -> tfd.Distribution:
+    """Returns the noise of a generator: the given prior, or a flow's base."""
+    if isinstance(generator, keras.layers.Layer):
+        if not isinstance(prior, tfd.Distribution):
+            expected = "a tfd.Distribution of noise, for a generator that is a network"
+            raise TypeError(checks.message("prior", expected, prior))
+        if prior.batch_shape != []:
+            expected = "of batch shape [], as `tfd.Independent` gives it"
+            raise ValueError(checks.message("prior", expected, prior.batch_shape))
+        return prior
+    bijector = getattr(generator, "bijector", None)
+    if not isinstance(generator, tfd.Distribution) or not isinstance(bijector, tfb.Bijector):
+        raise TypeError(checks.message("generator", "a Keras layer or a flow", generator))
+    if prior is not None:
+        raise ValueError(checks.message("prior", "None for a flow, which has its own base", prior))
+    return generator.distribution
+
+
+def average(averages: Sequence[tf.Variable], current: Sequence[tf.Variable], share: Any) -> None:
+    """Moves averages by a share of the way to the current values; whole numbers all of it."""
+
+    def move(variable: tf.Variable, value: tf.Tensor) -> tf.Operation:
+        if not variable.dtype.is_floating:
+            return variable.assign(value)
+        return variable.assign_add(tf.cast(share, variable.dtype) * (value - variable))
+
+    def update(strategy: tf.distribute.Strategy) -> None:
+        for variable, value in zip(averages, current, strict=True):
+            strategy.extended.update(variable, move, args=(value,), group=False)
+
+    context = tf.distribute.get_replica_context()
+    if context is not None and context.num_replicas_in_sync > 1:
+        context.merge_call(update)
+        return
+    for variable, value in zip(averages, current, strict=True):
+        move(variable, tf.convert_to_tensor(value))
+
+
+def _copied(network: Any) -> Any:
+    if isinstance(network, tfd.Distribution):
+        # As a file would have it: TFP's distributions have no deep copies.
+        return saving.decode(saving.encode({"generator": network}))["generator"]
+    if isinstance(network, keras.Sequential) or type(network) is keras.Model:
+        return keras.models.clone_model(network)
+    return type(network).from_config(network.get_config())
