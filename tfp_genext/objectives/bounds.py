@@ -157,7 +157,11 @@ class ELBO(Bound):
         return Terms(loss, reconstruction, _sum_of_rows(kl))
 
     def _weight(self, step: Any, dtype: tf.DType) -> tf.Tensor:
-        return tf.cast(self.beta(step) if callable(self.beta) else self.beta, dtype)
+        return (
+            tf.cast(self.beta(step), dtype)
+            if callable(self.beta)
+            else tf.constant(self.beta, dtype)
+        )
 
     def _sampled_kl(self, inference: Inference, drawn: Draws) -> tf.Tensor:
         log_posterior = drawn.log_posterior
@@ -175,7 +179,7 @@ class ELBO(Bound):
         context = tf.distribute.get_replica_context()
         if context is not None and context.num_replicas_in_sync > 1:
             mean = context.all_reduce(tf.distribute.ReduceOp.MEAN, mean)
-        free = tf.cast(self.free_bits * entries, kl.dtype)
+        free = tf.constant(self.free_bits * entries, kl.dtype)
         return tf.reduce_sum(tf.maximum(mean, free))
 
 
