@@ -42,7 +42,8 @@ _HEADER = (
 _PIXELS = 28 * 28
 _LATENTS = 50
 _HIDDEN = 200
-_BATCH_SIZE = 100
+_BATCH_SIZE = 20
+_EVALUATED = 100
 _LEARNING_RATE = 1e-3
 _CONTEXT = 50
 _FLOW = {"num_layers": 2, "hidden_units": [320], "activation": "relu"}
@@ -149,7 +150,11 @@ def _trained(name: str, seed: int, images: tuple, arguments: argparse.Namespace)
     rate: Any = _LEARNING_RATE
     if arguments.epochs:
         rate = keras.optimizers.schedules.CosineDecay(rate, steps * arguments.epochs)
-    model.compile(optimizer=keras.optimizers.Adam(rate, epsilon=1e-4), jit_compile=True)
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate, epsilon=1e-4),
+        jit_compile=True,
+        steps_per_execution=25,
+    )
     clock = [] if arguments.epochs else [clocks.Clock(arguments.minutes, _LEARNING_RATE)]
     start = time.perf_counter()
     history = model.fit(
@@ -160,8 +165,7 @@ def _trained(name: str, seed: int, images: tuple, arguments: argparse.Namespace)
         verbose=0,
     )
     minutes = (time.perf_counter() - start) / 60.0
-    whole = len(test) - len(test) % _BATCH_SIZE or len(test)
-    scores = model.evaluate(test[:whole], batch_size=_BATCH_SIZE, verbose=0, return_dict=True)
+    scores = model.evaluate(test, batch_size=_EVALUATED, verbose=0, return_dict=True)
     log_prob = np.concatenate(
         [
             model.log_prob(test[i : i + 10], num_samples=arguments.samples, seed=[seed, i])

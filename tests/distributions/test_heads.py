@@ -8,8 +8,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import tfp_genext as gx
+
+tfd = tfp.distributions
 
 heads = gx.distributions
 
@@ -225,3 +228,17 @@ def test_values_outside_the_support_are_refused(head, wrong):
 def test_wrong_arguments_are_named(build, error, text):
     with pytest.raises(error, match=text + ".*Received"):
         build()
+
+
+def test_relaxed_bits_are_those_of_tfp_and_never_quite_0_or_1():
+    head = gx.distributions.RelaxedBernoulli([3], temperature=0.5)
+    logits = tf.constant([0.3, -1.0, 2.0])
+    x = tf.constant([[0.1, 0.5, 0.9], [0.7, 0.2, 0.4]])
+    ours = head(logits)
+    theirs = tfd.Independent(tfd.RelaxedBernoulli(0.5, logits=logits), 1)
+    np.testing.assert_allclose(ours.log_prob(x), theirs.log_prob(x), rtol=1e-5)
+    sure = head(tf.constant([40.0, -200.0, 0.0]))
+    samples = sure.sample(1000, seed=[1, 2])
+    assert np.max(samples) < 1.0 and np.min(samples) > 0.0
+    for density in (sure, ours):
+        assert np.isfinite(density.log_prob(tf.identity(samples))).all()

@@ -280,10 +280,7 @@ class SmallDiscrete:
             z = tf.constant(STATES[list(states)])[:, tf.newaxis]
             found = gradients(lambda z=z: self.loss_of(objective, z, formula), self.variables)
             probability = np.prod(probabilities.numpy()[list(states)])
-            means = [
-                m + probability * tf.convert_to_tensor(g).numpy()
-                for m, g in zip(means, found, strict=True)
-            ]
+            means = [m + probability * g.numpy() for m, g in zip(means, found, strict=True)]
         return means
 
 

@@ -7,9 +7,10 @@ import dataclasses
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, numerics
+from tfp_genext import checks, numerics, saving
 from tfp_genext.distributions.head import Independent, refuse_values
 
 _LOG_SCALE_BOUND = 5.0
@@ -136,6 +137,30 @@ class IndependentBernoulli(Independent):
             refuse_values(x, (x != 0) & (x != 1), "zeros and ones, unless `fractions=True`,")
 
 
+@saving.holdable("gx.distributions.independent.OpenSigmoid")
+class _OpenSigmoid(tfb.Bijector):
+    """A sigmoid that is never rounded to 0 or 1, where another density would be infinite."""
+
+    def __init__(self, name: str = "open_sigmoid") -> None:
+        parameters = dict(locals())
+        super().__init__(forward_min_event_ndims=0, parameters=parameters, name=name)
+
+    def _forward(self, x: tf.Tensor) -> tf.Tensor:
+        return _inside(tf.sigmoid(x))
+
+    def _inverse(self, y: tf.Tensor) -> tf.Tensor:
+        y = _inside(y)
+        return tf.math.log(y) - tf.math.log1p(-y)
+
+    def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
+        return -tf.nn.softplus(-x) - tf.nn.softplus(x)
+
+
+def _inside(y: tf.Tensor) -> tf.Tensor:
+    info = np.finfo(y.dtype.as_numpy_dtype)
+    return tf.clip_by_value(y, info.tiny, 1.0 - info.epsneg)
+
+
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class RelaxedBernoulli(Independent):
@@ -180,7 +205,9 @@ class RelaxedBernoulli(Independent):
         return 1
 
     def entries(self, params: tf.Tensor) -> tfd.Distribution:
-        return tfd.RelaxedBernoulli(self.temperature, logits=params[..., 0])
+        temperature = tf.constant(self.temperature, params.dtype)
+        noisy = tfd.Logistic(params[..., 0] / temperature, 1.0 / temperature)
+        return tfd.TransformedDistribution(noisy, _OpenSigmoid())
 
     def check_values(self, x: np.ndarray) -> None:
         refuse_values(x, (x <= 0) | (x >= 1), "numbers between 0 and 1")

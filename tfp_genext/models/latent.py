@@ -13,7 +13,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks, contexts
-from tfp_genext.objectives.inference import Inference
+from tfp_genext.objectives.inference import Inference, is_independent
 
 # How many rows a decoder sees at once where many latents are drawn for each.
 _ROWS = 20_000
@@ -47,9 +47,9 @@ class LatentModel:
         self.dtype = tf.as_dtype(dtype)
         self.context_shape = context_shape
         self.latents = contexts.event_spec(prior)
-        likelihood = self._traced(self._likelihood_facts, self.latents.shape[1:])
+        likelihood = self._of_two(self._likelihood_facts, self.latents.shape[1:])
         self.events = tf.TensorSpec([None, *likelihood.event_shape], likelihood.dtype, name="x")
-        posterior = self._traced(self._posterior_facts, self.events.shape[1:])
+        posterior = self._of_two(self._posterior_facts, self.events.shape[1:])
         self.reparameterized = posterior.reparameterized
         self.kl_formula = posterior.kl_formula
 
@@ -77,7 +77,7 @@ class LatentModel:
             z = self.prior.sample(n, seed=prior_seed)
             return self.likelihood(z).sample(seed=likelihood_seed)
         z = self.latents_of(n, prior_seed, context)
-        flat = self.likelihood(_flattened(z), _repeated(context, n))
+        flat = self.likelihood(self._flattened(z), _repeated(context, n))
         x = flat.sample(seed=likelihood_seed)
         return tf.reshape(x, tf.concat([tf.shape(z)[:2], tf.shape(x)[1:]], axis=0))
 
@@ -118,8 +118,12 @@ class LatentModel:
             return self.likelihood(z[0], context).log_prob(x)[tf.newaxis]
         number = tf.shape(z)[0]
         context = None if context is None else _repeated(context, number)
-        log_prob = self.likelihood(_flattened(z), context).log_prob(_repeated(x, number))
+        log_prob = self.likelihood(self._flattened(z), context).log_prob(_repeated(x, number))
         return tf.reshape(log_prob, [number, -1])
+
+    def _flattened(self, z: tf.Tensor) -> tf.Tensor:
+        """Returns latents `[K, N, *latent]` as `[K * N, *latent]`."""
+        return tf.reshape(z, [-1, *self.latents.shape[1:]])
 
     def _bound_prior(self, context: Any) -> tfd.Distribution:
         if context is None or not contexts.takes_context(self.prior):
@@ -141,17 +145,13 @@ class LatentModel:
         formula = Inference(posterior, prior, tf.zeros_like).kl() is not None
         return dataclasses.replace(facts, kl_formula=formula)
 
-    def _traced(self, facts: Callable[..., _Facts], event_shape: Any) -> _Facts:
-        """Returns what is known of a part given two inputs, without computing it.
+    def _of_two(self, facts: Callable[..., _Facts], event_shape: Any) -> _Facts:
+        """Returns what is known of a part given two inputs.
 
         Makes the variables of networks that wait for their first call.
         """
         shapes = [event_shape, *([] if self.context_shape is None else [self.context_shape])]
-        found = []
-        specs = [tf.TensorSpec([2, *shape], self.dtype) for shape in shapes]
-        trace = tf.function(lambda *given: found.append(facts(*given)), autograph=False)
-        trace.get_concrete_function(*specs)
-        return found[0]
+        return facts(*(tf.zeros([2, *shape], self.dtype) for shape in shapes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,14 +177,22 @@ def _facts(name: str, distribution: tfd.Distribution) -> _Facts:
 
 
 def middle(distribution: tfd.Distribution) -> tf.Tensor:
-    """Returns the mean; without one, a flow's of its base's, pushed forward; else the mode."""
+    """Returns the mean; without one, a flow's of its base's, pushed forward; else the mode.
+
+    Of relaxed classes it is their probabilities.
+    """
     try:
         return distribution.mean()
     except NotImplementedError:
-        bijector = getattr(distribution, "bijector", None)
-        if isinstance(bijector, tfb.Bijector):
-            return bijector.forward(middle(distribution.distribution))
-        return distribution.mode()
+        pass
+    if hasattr(distribution, "probs_parameter") and distribution.dtype.is_floating:
+        return distribution.probs_parameter()
+    if is_independent(distribution):
+        return middle(distribution.distribution)
+    bijector = getattr(distribution, "bijector", None)
+    if isinstance(bijector, tfb.Bijector):
+        return bijector.forward(middle(distribution.distribution))
+    return distribution.mode()
 
 
 def _distribution(name: str, part: Callable, x: tf.Tensor, context: Any) -> tfd.Distribution:
@@ -192,11 +200,6 @@ def _distribution(name: str, part: Callable, x: tf.Tensor, context: Any) -> tfd.
     if not isinstance(made, tfd.Distribution):
         raise TypeError(checks.message(name, "something that gives a tfd.Distribution", made))
     return made
-
-
-def _flattened(z: tf.Tensor) -> tf.Tensor:
-    """Returns `[K, N, ...]` as `[K * N, ...]`."""
-    return tf.reshape(z, [-1, *z.shape[2:]])
 
 
 def _repeated(x: tf.Tensor, number: Any) -> tf.Tensor:

@@ -38,7 +38,7 @@ class Players:
         self.context_shape = context_shape
         self.is_flow = isinstance(generator, tfd.Distribution)
         self.dtype = generator.dtype if self.is_flow else tf.as_dtype(dtype)
-        self.events = self._traced_events()
+        self.events = self._first_events()
 
     def generated(self, z: tf.Tensor, context: Any = None, *, own: bool = False) -> tf.Tensor:
         """Returns samples `[N, *event]` of noise, in training.
@@ -106,20 +106,13 @@ class Players:
             scores = scores[:, 0]
         return tf.cast(scores, self.dtype)
 
-    def _traced_events(self) -> tf.TensorSpec:
+    def _first_events(self) -> tf.TensorSpec:
         """Returns shape and dtype of samples; makes the variables of both networks."""
-        shapes = []
-
-        def play(seed: tf.Tensor, context: Any = None) -> None:
-            x = self.shown(self.prior.sample(2, seed=seed), context)
-            scores = self.scores(x, context)
-            shapes.append((x.shape, scores.shape))
-
-        specs = [tf.TensorSpec([2], tf.int32)]
+        context = None
         if self.context_shape is not None:
-            specs.append(tf.TensorSpec([2, *self.context_shape], self.dtype))
-        tf.function(play, autograph=False).get_concrete_function(*specs)
-        samples, scores = shapes[0]
+            context = tf.zeros([2, *self.context_shape], self.dtype)
+        x = self.shown(self.prior.sample(2, seed=[0, 0]), context)
+        samples, scores = x.shape, self.scores(x, context).shape
         if not samples.rank or samples[0] != 2 or not samples.is_fully_defined():
             expected = "of shape [N, ...], of a known event shape, for N rows of noise"
             raise ValueError(checks.message("generator", expected, f"{samples} for N = 2"))

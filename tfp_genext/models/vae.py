@@ -313,7 +313,9 @@ class VAE(CheckedModel):
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Returns the metrics, without those that training says nothing of."""
-        return self._known(not tf.executing_eagerly() or float(self._nll.count) > 0.0)
+        return self._known(
+            not tf.executing_eagerly() or tf.convert_to_tensor(self._nll.count) > 0.0
+        )
 
     def _known(self, evaluated: bool) -> dict[str, Any]:
         results = super().get_metrics_result()

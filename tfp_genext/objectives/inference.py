@@ -96,9 +96,14 @@ def log_mean_exp(log_weights: tf.Tensor) -> tf.Tensor:
     return tf.reduce_logsumexp(log_weights, axis=0) - tf.math.log(number)
 
 
+def is_independent(distribution: tfd.Distribution) -> bool:
+    """Tells whether a distribution is a `tfd.Independent`, whose class TFP makes in two kinds."""
+    return hasattr(distribution, "reinterpreted_batch_ndims")
+
+
 def _entries(distribution: tfd.Distribution) -> tfd.Distribution | None:
     """Returns the distributions of the entries of an event, where these are independent."""
-    if isinstance(distribution, tfd.Independent):
+    if is_independent(distribution):
         return distribution.distribution
     if isinstance(distribution, tfd.MultivariateNormalDiag):
         return tfd.Normal(distribution.mean(), distribution.stddev())

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks
+from tfp_genext.objectives import draws
 from tfp_genext.saving import PlainData
 
 Critic = Callable[[tf.Tensor], tf.Tensor]
@@ -131,8 +133,9 @@ class OneCentered(Penalty):
         checks.positive_number("weight", self.weight)
 
     def scored(self, critic: Critic, real: tf.Tensor, fake: tf.Tensor, seed: Any) -> Scored:
-        rows = tf.concat([tf.shape(real)[:1], tf.ones([tf.rank(real) - 1], tf.int32)], axis=0)
-        share = tf.random.stateless_uniform(rows, seed, dtype=real.dtype)
+        uniform = tfd.Uniform(tf.zeros([], real.dtype), tf.ones([], real.dtype))
+        share = draws.sample_rows(uniform, tf.shape(real)[0], seed)
+        share = tf.reshape(share, [-1, *[1] * (real.shape.rank - 1)])
         _, steepness = _steepness(critic, share * real + (1.0 - share) * fake)
         penalty = self.weight * tf.square(_root(steepness) - 1.0)
         return Scored(critic(real), critic(fake), penalty)
