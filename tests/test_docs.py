@@ -67,6 +67,7 @@ def test_the_commands_of_the_readme_are_the_ones_that_ci_and_tests_run():
 def _public():
     for module in (
         gx.bijectors,
+        gx.callbacks,
         gx.distributions,
         gx.flows,
         gx.layers,
@@ -74,6 +75,7 @@ def _public():
         gx.models,
         gx.networks,
         gx.numerics,
+        gx.objectives,
         gx.serving,
         gx.transformers,
     ):

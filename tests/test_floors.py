@@ -23,7 +23,7 @@ FLOORS = [
     {"distributions", "flows"},
     {"contexts"},
     {"serving", "objectives"},
-    {"models"},
+    {"models", "callbacks"},
 ]
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -18,6 +18,7 @@ require_tensorflow_backend()
 with quiet_tfp():
     from tfp_genext import (
         bijectors,
+        callbacks,
         distributions,
         flows,
         layers,
@@ -34,6 +35,7 @@ from tfp_genext._version import __version__
 __all__ = [
     "__version__",
     "bijectors",
+    "callbacks",
     "distributions",
     "flows",
     "layers",

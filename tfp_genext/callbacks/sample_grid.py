@@ -1,0 +1,133 @@
+"""Pictures of samples while a model trains."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_genext import checks
+
+
+class SampleGrid(keras.callbacks.Callback):
+    """Writes a picture of samples, rows and columns of them, every few epochs.
+
+    All pictures are of the same seed: what was one sample stays in its place and gets better. The
+    first, of epoch 0, is of the untrained model.
+
+    Args:
+      directory: where the pictures go, as `epoch_0012.png`; made if need be.
+      rows: of samples; of a conditional model, one for each of the contexts, in their order.
+        Default: 8, or as many as there are contexts.
+      columns: of samples. Default: 8.
+      every: epochs from a picture to the next. Default: 1.
+      value_range: the values of black and of white. Default: `(0, 1)`.
+      conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model. Default:
+        none.
+      seed: as `model.sample` takes it. Default: `[0, 1]`.
+
+    Raises:
+      TypeError, ValueError: for values out of range; in `fit`, for a model without a method
+        `sample`, or whose samples are no images of 1 or 3 channels.
+
+    Example:
+
+    ```python
+    import pathlib
+    import tempfile
+    import numpy as np
+    import tfp_genext as gx
+
+    flow = gx.flows.glow([4, 4, 1], num_levels=1, num_steps=1, hidden_channels=4)
+    model = gx.models.DensityModel(flow)
+    model.compile()
+    x = np.random.default_rng(0).uniform(size=[64, 4, 4, 1]).astype("float32")
+    with tempfile.TemporaryDirectory() as folder:
+        model.fit(x, verbose=0, callbacks=[gx.callbacks.SampleGrid(folder)])
+        pictures = sorted(path.name for path in pathlib.Path(folder).iterdir())
+    assert pictures == ["epoch_0000.png", "epoch_0001.png"]
+    ```
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        *,
+        rows: int | None = None,
+        columns: int = 8,
+        every: int = 1,
+        value_range: tuple[float, float] = (0.0, 1.0),
+        conditional_input: Any = None,
+        seed: Sequence[int] | int = (0, 1),
+    ) -> None:
+        super().__init__()
+        self._directory = pathlib.Path(directory)
+        self._rows = 8 if rows is None else checks.positive_int("rows", rows)
+        self._columns = checks.positive_int("columns", columns)
+        self._every = checks.positive_int("every", every)
+        self._range = _checked_range(value_range)
+        self._seed = checks.seed("seed", seed)
+        self._context = None
+        if conditional_input is not None:
+            self._context = np.asarray(conditional_input)
+            if rows not in (None, len(self._context)):
+                expected = f"{len(self._context)}, one for each context, or None"
+                raise ValueError(checks.message("rows", expected, rows))
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if not callable(getattr(self.model, "sample", None)):
+            raise ValueError(checks.message("model", "one with a method `sample`", self.model))
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._write(0)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if (epoch + 1) % self._every == 0:
+            self._write(epoch + 1)
+
+    def _write(self, epoch: int) -> None:
+        low, high = self._range
+        share = (_images(self._samples()) - low) / (high - low)
+        pixels = tf.cast(tf.round(255.0 * tf.clip_by_value(share, 0.0, 1.0)), tf.uint8)
+        path = self._directory / f"epoch_{epoch:04d}.png"
+        tf.io.write_file(str(path), tf.io.encode_png(_joined(pixels)))
+
+    def _samples(self) -> tf.Tensor:
+        """Returns samples, `[rows, columns, *event]`."""
+        if self._context is None:
+            samples = self.model.sample(self._rows * self._columns, seed=self._seed)
+            return tf.reshape(samples, [self._rows, self._columns, *samples.shape[1:]])
+        samples = self.model.sample(self._columns, seed=self._seed, conditional_input=self._context)
+        return tf.transpose(samples, [1, 0, *range(2, samples.shape.rank)])
+
+
+def _images(samples: tf.Tensor) -> tf.Tensor:
+    """Returns samples as `[rows, columns, height, width, channels]`."""
+    samples = tf.cast(samples, tf.float32)
+    if samples.shape.rank == 4:
+        samples = samples[..., tf.newaxis]
+    if samples.shape.rank != 5 or samples.shape[-1] not in (1, 3):
+        event = samples.shape[2:]
+        expected = "images [H, W], [H, W, 1] or [H, W, 3]"
+        raise ValueError(checks.message("model", f"one whose samples are {expected}", event))
+    return samples
+
+
+def _joined(pixels: tf.Tensor) -> tf.Tensor:
+    """Returns one image of all, with a border of one pixel between them."""
+    padded = tf.pad(pixels, [[0, 0], [0, 0], [0, 1], [0, 1], [0, 0]])
+    rows, columns, height, width, channels = padded.shape
+    side_by_side = tf.transpose(padded, [0, 2, 1, 3, 4])
+    whole = tf.reshape(side_by_side, [rows * height, columns * width, channels])
+    return whole[:-1, :-1]
+
+
+def _checked_range(value_range: Any) -> tuple[float, float]:
+    low, high = (checks.number("value_range", v, "", lambda n: True) for v in value_range)
+    if not low < high:
+        raise ValueError(checks.message("value_range", "a lower and a higher number", value_range))
+    return low, high
