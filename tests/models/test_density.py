@@ -375,7 +375,7 @@ def test_a_network_hidden_beside_visible_variables_is_named(x):
     )
     model = gx.models.DensityModel(coupling(base))
     model.compile()
-    with pytest.raises(ValueError, match=r"must hold its variables.*Received: .*kernel"):
+    with pytest.raises(ValueError, match=r"must hold variables.*Received: .*kernel"):
         model.fit(x, verbose=0)
 
 

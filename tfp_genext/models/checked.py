@@ -27,6 +27,8 @@ class CheckedModel(WholeModel):
     _loss_name: str
     _predictions: str
     _parts: str
+    # Whether rows of data may have weights.
+    _weighs_rows = True
 
     @property
     def conditional_event_shape(self) -> tuple[int, ...] | None:
@@ -47,6 +49,7 @@ class CheckedModel(WholeModel):
 
     def _joined(self, data: Any) -> tuple[Any, None, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_weights(sample_weight)
         if not self._check.conditional:
             # A target beside weights is the one that `DataCheck` made for Keras' sake.
             y = None if sample_weight is not None else y
@@ -168,7 +171,13 @@ class CheckedModel(WholeModel):
     def _training_data(self, call: dict[str, Any]) -> data_lib.Data:
         x, y = call.get("x"), call.get("y")
         self._meet(x if y is None else (x, y))
+        self._check_weights(call.get("sample_weight"))
         return self._check.training(x, y, call.get("sample_weight"))
+
+    def _check_weights(self, sample_weight: Any) -> None:
+        if sample_weight is not None and not self._weighs_rows:
+            expected = "None: in a game every row counts as much"
+            raise ValueError(checks.message("sample_weight", expected, type(sample_weight)))
 
     def _prediction_data(self, x: Any) -> Any:
         self._meet(x)

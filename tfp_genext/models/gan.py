@@ -101,6 +101,7 @@ class GAN(CheckedModel):
     _loss_name = "the generator's or the discriminator's"
     _predictions = "scores"
     _parts = "`generator` and `discriminator`"
+    _weighs_rows = False
 
     def __init__(
         self,

@@ -54,7 +54,8 @@ class FiniteLoss(keras.callbacks.Callback):
             return
         found = {name: float(v) for name, v in (logs or {}).items() if name.endswith("loss")}
         if not np.isfinite(list(found.values())).all():
+            received = ", ".join(f"{name}={value}" for name, value in found.items())
             raise ValueError(
                 "`loss` must be finite, and is checked after the step under `jit_compile=True`: "
-                f"the weights are spoiled. Received: {found} in batch {batch}"
+                f"the weights are spoiled. Received: {received} in batch {batch}"
             )
