@@ -79,7 +79,7 @@ def epoch(flow: tfd.Distribution, sizes: Sizes, *, jit_compile: bool) -> Stopwat
     """Returns a stopwatch of the steps of one epoch of `DensityModel.fit`."""
     model = gx.models.DensityModel(flow)
     model.compile(optimizer=_adam(), jit_compile=jit_compile)
-    return functools.partial(_steps_of_one_epoch, model, sizes, {"x": _fit_data(sizes)})
+    return functools.partial(steps_of_one_epoch, model, sizes.batch, {"x": _fit_data(sizes)})
 
 
 class _Clock(keras.callbacks.Callback):
@@ -100,7 +100,7 @@ def _keras_epoch(flow: tfd.Distribution, sizes: Sizes) -> Stopwatch:
     model = BareModel(flow)
     model.compile(optimizer=_adam(), loss=_nll, jit_compile=False)
     x = _fit_data(sizes)
-    return functools.partial(_steps_of_one_epoch, model, sizes, {"x": x, "y": x[:, 0]})
+    return functools.partial(steps_of_one_epoch, model, sizes.batch, {"x": x, "y": x[:, 0]})
 
 
 def _adam() -> keras.optimizers.Optimizer:
@@ -111,9 +111,12 @@ def _fit_data(sizes: Sizes) -> np.ndarray:
     return flow_sides.batch(sizes, sizes.steps * sizes.batch).numpy()
 
 
-def _steps_of_one_epoch(model: keras.Model, sizes: Sizes, data: Mapping[str, np.ndarray]) -> float:
+def steps_of_one_epoch(
+    model: keras.Model, batch_size: int, data: Mapping[str, np.ndarray]
+) -> float:
+    """Returns how long the steps of one epoch took."""
     clock = _Clock()
-    model.fit(**data, batch_size=sizes.batch, epochs=1, verbose=0, callbacks=[clock])
+    model.fit(**data, batch_size=batch_size, epochs=1, verbose=0, callbacks=[clock])
     return clock.seconds
 
 

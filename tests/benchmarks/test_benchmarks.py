@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tfp_genext as gx
+
 ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 SPLITS = {"train": 300, "val": 700, "test": 400}
@@ -35,6 +37,13 @@ PROGRAMS = {
         "pictures",
         *["--flows", "glow", "tfp_glow", "--rows", "20", "--minutes", "0.02"],
     ],
+    "mnist_vae": [
+        "mnist.npz",
+        *["--models", "k50", "maf_prior", "iaf_posterior", "--rows", "60", "--epochs", "1"],
+        *["--tested", "10", "--samples", "20"],
+    ],
+    "modes": ["--objectives", "Relativistic", "--sets", "ring", "--seeds", "0", "--steps", "100"],
+    "latents": ["--quick", "--json", "latents.json"],
     "importing": ["--quick", "--json", "importing.json"],
     "op_counts": ["--quick"],
 }
@@ -220,7 +229,7 @@ def _finished(name: str, process: subprocess.Popen, directory: pathlib.Path) -> 
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("real_nvp", 26), ("maf", 27), ("glow", 5), ("neural", 13), ("importing", 1)],
+    [("real_nvp", 26), ("maf", 27), ("glow", 5), ("neural", 13), ("latents", 6), ("importing", 1)],
 )
 def test_program_reports_positive_finite_ratios(
     outputs: Mapping[str, Any], name: str, count: int
@@ -307,3 +316,41 @@ def test_op_counts_show_one_evaluation_of_each_network(outputs: Mapping[str, Any
 def _counts(section: str, operation: str) -> list[int]:
     (line,) = [row for row in section.splitlines() if row.startswith(f"| {operation} |")]
     return [int(cell) for cell in line.split("|")[2:-1]]
+
+
+def _lines(printed: str) -> list[list[str]]:
+    """The cells of a table's rows, without its head."""
+    return [[c.strip() for c in row.split("|")[1:-1]] for row in printed.splitlines()][2:]
+
+
+def test_vaes_are_scored_by_importance_weighting(outputs: Mapping[str, Any]) -> None:
+    lines = _lines(outputs["mnist_vae"][0])
+    assert [line[0] for line in lines] == ["k50", "maf_prior", "iaf_posterior"]
+    for _, seed, parameters, _, epochs, negative_elbo, active, nll in lines:
+        assert seed == "0" and epochs == "1" and int(parameters.replace(",", "")) > 400_000
+        # Coin tosses have 784 ln 2 = 543 nats.
+        assert 100.0 < float(nll.split()[0]) < float(negative_elbo) < 600.0
+        assert 0 <= int(active) <= 50
+
+
+def test_modes_are_counted(outputs: Mapping[str, Any]) -> None:
+    ((name, kind, covered, good, _),) = _lines(outputs["modes"][0])
+    assert (name, kind) == ("Relativistic", "ring")
+    assert 0 <= int(covered.split()[0]) <= 8 and covered.endswith("of 8")
+    assert 0 <= int(good.split()[0]) <= 100
+
+
+def test_modes_are_judged_by_distance_and_share() -> None:
+    modes = _load("modes").Modes(np.array([[0.0, 0.0], [1.0, 0.0]]), 0.1)
+    samples = np.array([[0.0, 0.29]] * 9 + [[1.0, 0.31]] * 10 + [[1.0, 0.0]])
+    assert modes.judged(samples) == (2, 0.5)
+    assert modes.judged(samples[:-1]) == (1, 9 / 19)
+
+
+def test_games_by_hand_are_the_same_games() -> None:
+    by_hand = _load("latents_by_hand")
+    real, fake = np.array([1.5, -0.5], np.float32), np.array([0.25, -2.0], np.float32)
+    for name, kind in by_hand.GANS.items():
+        theirs = kind.discriminator_loss(None, real, fake)
+        ours = getattr(gx.objectives, name)().discriminator_loss(real, fake)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
