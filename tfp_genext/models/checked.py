@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from tfp_genext import checks, tracking
 from tfp_genext.models import data as data_lib
-from tfp_genext.models import losses
+from tfp_genext.models import losses, noise
 from tfp_genext.models.whole import WholeModel, bound_arguments
 
 
@@ -131,6 +132,30 @@ class CheckedModel(WholeModel):
     @functools.wraps(keras.Model.predict_on_batch)
     def predict_on_batch(self, x: Any) -> Any:
         return super().predict_on_batch(self._prediction_data(x))
+
+    def sample(self, n: int, seed: Any = None, *, conditional_input: Any = None) -> tf.Tensor:
+        """Draws samples.
+
+        Args:
+          n: how many.
+          seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+
+        Returns:
+          Samples `[n, *event_shape]`, or `[n, N, *event_shape]` of a conditional model.
+
+        Raises:
+          TypeError: where `n` is no integer or `seed` no pair of them.
+          ValueError: where `conditional_input` is missing or not wanted.
+        """
+        n = checks.positive_int("n", n)
+        seed = noise.call_seed(seed)
+        self._meet((conditional_input,))
+        return self._samples(n, seed, self._checked_context(conditional_input))
+
+    @abc.abstractmethod
+    def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
+        """Returns samples of checked arguments."""
 
     def _checked(self, x: Any, conditional_input: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns data, prepared, and a context, if any, after checking both."""

@@ -177,28 +177,8 @@ class DensityModel(CheckedModel):
         refuse_losses(loss, kwargs, "the loss is the NLL")
         super().compile(optimizer=optimizer, **kwargs)
 
-    def sample(self, n: int, seed: Any = None, *, conditional_input: Any = None) -> tf.Tensor:
-        """Draws samples.
-
-        Args:
-          n: how many.
-          seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
-          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
-
-        Returns:
-          Samples `[n, *event_shape]`, or `[n, N, *event_shape]` of a conditional model.
-
-        Raises:
-          TypeError: where `n` is no integer or `seed` no pair of them.
-          ValueError: where `conditional_input` is missing or not wanted.
-        """
-        n = checks.positive_int("n", n)
-        seed = checks.seed("seed", seed)
-        self._meet((conditional_input,))
-        if self._check.conditional != (conditional_input is not None):
-            expected = "given" if self._check.conditional else "None"
-            raise ValueError(checks.message("conditional_input", expected, conditional_input))
-        return contexts.bind(self.distribution, conditional_input).sample(n, seed=seed)
+    def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
+        return contexts.bind(self.distribution, context).sample(n, seed=seed)
 
     def _export(self, path: Any, overwrite: bool, jit_compile: bool | None) -> None:
         if self._awaits_contexts:

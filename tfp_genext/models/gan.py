@@ -288,24 +288,8 @@ class GAN(CheckedModel):
         ]
         return [metric for metric in kept if metric is not None]
 
-    def sample(self, n: int, seed: Any = None, *, conditional_input: Any = None) -> tf.Tensor:
-        """Draws samples, by the averaged generator.
-
-        Args:
-          n: how many.
-          seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
-          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
-
-        Returns:
-          Samples `[n, *event]`, or `[n, N, *event]` of a conditional model.
-
-        Raises:
-          TypeError: where `n` is no integer or `seed` no pair of them.
-          ValueError: where `conditional_input` is missing or not wanted.
-        """
-        n = checks.positive_int("n", n)
-        context = self._checked_context(conditional_input)
-        return self._shown.sample(n, noise.call_seed(seed), context)
+    def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
+        return self._shown.sample(n, seed, context)
 
     def discriminate(self, x: Any, conditional_input: Any = None) -> tf.Tensor:
         """Returns the discriminator's scores, `[N]`.

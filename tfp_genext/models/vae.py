@@ -205,24 +205,8 @@ class VAE(CheckedModel):
         z = middle(self.encode(x, conditional_input))
         return middle(self.decode(z, conditional_input))
 
-    def sample(self, n: int, seed: Any = None, *, conditional_input: Any = None) -> tf.Tensor:
-        """Draws data from the model: latents from the prior, and data from their likelihood.
-
-        Args:
-          n: how many.
-          seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
-          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
-
-        Returns:
-          Samples `[n, *event]`, or `[n, N, *event]` of a conditional model.
-
-        Raises:
-          TypeError: where `n` is no integer or `seed` no pair of them.
-          ValueError: where `conditional_input` is missing or not wanted.
-        """
-        n = checks.positive_int("n", n)
-        seed = noise.call_seed(seed)
-        return self._model.sample(n, seed, self._checked_context(conditional_input))
+    def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
+        return self._model.sample(n, seed, context)
 
     def log_prob(
         self, x: Any, num_samples: int = 100, seed: Any = None, *, conditional_input: Any = None
