@@ -18,3 +18,10 @@ def _fixed_seeds():
     keras.utils.set_random_seed(20221)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def two_devices():
+    """One strategy: TensorFlow numbers the reductions of a second one like those of the first."""
+    devices = tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([d.name for d in devices[:2]])
