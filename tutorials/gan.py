@@ -108,10 +108,10 @@ gan = gx.models.GAN(
 # little, and shakes less.
 
 # %%
-FRAMES = [0, 1, 2] if options.short else [0, 2, 5, 10, 20, 80]
+FRAMES = [0, 1, 2] if options.short else [0, 2, 5, 10, 50]
 
 compile_for(gan, FRAMES[-1] * STEPS_PER_EPOCH)
-figure, panels = plt.subplots(1, len(FRAMES), figsize=(13, 2.7), layout="constrained")
+figure, panels = plt.subplots(1, len(FRAMES), figsize=(14, 3.5), layout="constrained")
 for axes, before, epoch in zip(panels, [0, *FRAMES], FRAMES, strict=False):
     gan.fit(ring, batch_size=BATCH_SIZE, initial_epoch=before, epochs=epoch, verbose=0)
     samples = gan.sample(2_000, seed=[0, 1]).numpy()
@@ -175,8 +175,8 @@ digits = gx.models.GAN(
 # `SampleGrid` draws a picture after some epochs, a row for each class, always of the same noise.
 
 # %%
-EPOCHS = 2 if options.short else 10
-SHOWN = [0, 1, 2] if options.short else [0, 1, 3, 10]
+EPOCHS = 2 if options.short else 5
+SHOWN = [0, 1, 2] if options.short else [0, 1, 2, 5]
 BATCH_SIZE = 60
 
 images = train.images.astype("float32") / 255.0
@@ -219,7 +219,7 @@ classifier = keras.Sequential(
     ]
 )
 classifier.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-classifier.fit(images, train.labels, batch_size=128, epochs=1 if options.short else 3, verbose=0)
+classifier.fit(images, train.labels, batch_size=128, epochs=1 if options.short else 2, verbose=0)
 
 
 def read(pictures: np.ndarray) -> np.ndarray:
