@@ -8,7 +8,7 @@
 # down a density.
 #
 # First a ring of eight Gaussians, where one sees whether anything is left out, then MNIST, where the
-# generator is told which digit to draw. It takes two to three minutes on one processor core.
+# generator is told which digit to draw. It takes some one and a half minutes of processor time.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/gan.py

@@ -10,7 +10,7 @@
 # - a **VAE** a lower bound of log p(x), and an estimate that comes nearer with more samples;
 # - a **flow** log p(x), exactly.
 #
-# It takes one to two minutes on one processor core.
+# It takes some one and a half minutes of processor time.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/side_by_side.py
