@@ -223,7 +223,7 @@ def test_gan_shows_a_ring_and_digits(tmp_path: pathlib.Path) -> None:
 
 def test_side_by_side_tells_bound_estimate_and_density(tmp_path: pathlib.Path) -> None:
     printed = _run("side_by_side", tmp_path)
-    bound, estimate = _numbers(r"VAE +\| yes +\| +# nats \| +# nats \| none", printed)
+    bound, estimate = _numbers(r"VAE +\| yes +\| +# nats +\| +# nats +\| none", printed)
     exact, best = (
         _numbers(rf"{name} +\| yes +\| not needed +\| not needed +\| # nats", printed)[0]
         for name in ("flow", "truth")
