@@ -1,4 +1,4 @@
-"""What the tutorials share: their options, and where their pictures go."""
+"""What the tutorials share: their options, MNIST, and where their pictures go."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import argparse
 import io
 import pathlib
 import sys
+from typing import NamedTuple
 
+import keras
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -18,8 +21,20 @@ if "ipykernel" not in sys.modules:
     matplotlib.use("Agg")
 
 
-def options(description: str) -> argparse.Namespace:
-    """Returns `short` and `output`, the options of every tutorial; makes the output directory."""
+class Digits(NamedTuple):
+    """Images `[N, 28, 28]`, bytes, and their labels `[N]`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def options(description: str, *, data: bool = False) -> argparse.Namespace:
+    """Returns `short` and `output`, the options of every tutorial; makes the output directory.
+
+    Args:
+      description: what the tutorial shows.
+      data: whether it has an option `data` too, for `mnist`.
+    """
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument(
         "--short", action="store_true", help="a few seconds of training, to try the program out"
@@ -31,12 +46,31 @@ def options(description: str) -> argparse.Namespace:
         metavar="DIR",
         help="where pictures and models are written (default: %(default)s)",
     )
+    if data:
+        parser.add_argument(
+            "--data",
+            type=pathlib.Path,
+            metavar="FILE",
+            help="MNIST as Keras' own mnist.npz (default: Keras downloads it)",
+        )
     # A notebook's kernel has arguments of its own on the command line.
     arguments, unknown = parser.parse_known_args()
     if unknown and "ipykernel" not in sys.modules:
         parser.error(f"unknown arguments: {' '.join(unknown)}")
     arguments.output.mkdir(parents=True, exist_ok=True)
     return arguments
+
+
+def mnist(path: pathlib.Path | None) -> tuple[Digits, Digits]:
+    """Returns MNIST to train on and held out, from a file or, without one, from Keras."""
+    if path is None:
+        train, test = keras.datasets.mnist.load_data()
+        return Digits(*train), Digits(*test)
+    with np.load(path) as arrays:
+        return (
+            Digits(arrays["x_train"], arrays["y_train"]),
+            Digits(arrays["x_test"], arrays["y_test"]),
+        )
 
 
 def save(figure: Figure, path: pathlib.Path, *, palette: bool = False) -> None:

@@ -13,8 +13,10 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+import numpy as np
 import pytest
 from matplotlib import image
+from sklearn.datasets import load_digits
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 TUTORIALS = ROOT / "tutorials"
@@ -29,6 +31,9 @@ NUM_CELLS = {
     "tfp_pipelines": 14,
     "densities": 12,
     "glow": 12,
+    "vae": 16,
+    "gan": 14,
+    "side_by_side": 10,
 }
 NAMES = sorted(NUM_CELLS)
 
@@ -62,7 +67,23 @@ def _check_pictures(directory: pathlib.Path, names: Sequence[str]) -> None:
         assert min(picture.shape[:2]) > 300 and picture.std() > 0.01
 
 
-def _run(name: str, directory: pathlib.Path) -> str:
+def _stand_in_for_mnist(directory: pathlib.Path) -> pathlib.Path:
+    """Writes scikit-learn's digits as a file like Keras' `mnist.npz`; returns its path."""
+    digits = load_digits()
+    images = np.kron(digits.images, np.ones([3, 3])) * 255.0 / 16.0
+    images = np.pad(images, [[0, 0], [2, 2], [2, 2]]).astype("uint8")
+    path = directory / "digits.npz"
+    np.savez(
+        path,
+        x_train=images[:1500],
+        y_train=digits.target[:1500],
+        x_test=images[1500:],
+        y_test=digits.target[1500:],
+    )
+    return path
+
+
+def _run(name: str, directory: pathlib.Path, *arguments: str | pathlib.Path) -> str:
     """Returns what a tutorial prints in its short mode, run from another directory."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
@@ -73,6 +94,7 @@ def _run(name: str, directory: pathlib.Path) -> str:
             "--short",
             "--output",
             directory / "output",
+            *arguments,
         ],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -164,6 +186,57 @@ def test_glow_has_temperatures_and_a_way_between_images(tmp_path: pathlib.Path) 
     _check_pictures(tmp_path / "output", ["glow_temperatures", "glow_between"])
 
 
+def test_vae_has_a_map_two_priors_and_samples(tmp_path: pathlib.Path) -> None:
+    printed = _run("vae", tmp_path, "--data", _stand_in_for_mnist(tmp_path))
+    found = {}
+    for name in ("Gaussian", "flow"):
+        elbo, reconstruction, kl, nll = _numbers(
+            f"{name} prior, held-out images: negative ELBO # nats = "
+            "reconstruction # \\+ KL #; NLL # nats",
+            printed,
+        )
+        assert elbo == pytest.approx(reconstruction + kl, abs=0.02)
+        # A coin for every pixel has 784 log 2.
+        assert 50.0 < nll < elbo + 0.5 < 784 * math.log(2) and kl > -0.5
+        found[name] = elbo, nll
+    for i, what in enumerate(("negative_elbo", "nll")):
+        (gain,) = _numbers(f"the flow prior gains # nats of {what}", printed)
+        assert gain == pytest.approx(found["Gaussian"][i] - found["flow"][i], abs=0.02)
+    _check_pictures(tmp_path / "output", ["vae_map", "vae_priors", "vae_images"])
+
+
+def test_gan_shows_a_ring_and_digits(tmp_path: pathlib.Path) -> None:
+    printed = _run("gan", tmp_path, "--data", _stand_in_for_mnist(tmp_path))
+    good, modes = _numbers("data: # % good, # modes of 8", printed)
+    # Within three standard deviations in the plane.
+    assert good == pytest.approx(100.0 * (1.0 - math.exp(-4.5)), abs=0.5) and modes == 8
+    for steps in (0, 25, 50):
+        good, modes = _numbers(f"after {steps} steps: # % good, # modes of 8", printed)
+        assert 0.0 <= good <= 100.0 and 0 <= modes <= 8
+    (right,) = _numbers("the classifier is right on # % of real held-out images", printed)
+    (agreed,) = _numbers("it sees the digit asked for in # % of samples", printed)
+    assert 50.0 < right <= 100.0 and 0.0 <= agreed <= 100.0
+    output = tmp_path / "output"
+    _check_pictures(output, ["gan_ring", "gan_digits"])
+    assert len(list((output / "gan_digits").iterdir())) == 3
+
+
+def test_side_by_side_tells_bound_estimate_and_density(tmp_path: pathlib.Path) -> None:
+    printed = _run("side_by_side", tmp_path)
+    bound, estimate = _numbers(r"VAE +\| yes +\| +# nats +\| +# nats +\| none", printed)
+    exact, best = (
+        _numbers(rf"{name} +\| yes +\| not needed +\| not needed +\| # nats", printed)[0]
+        for name in ("flow", "truth")
+    )
+    # No model is better than the truth, but for chance; standard normals have 3 nats at most.
+    assert best == pytest.approx(1.0, abs=0.1)
+    assert best - 0.05 < exact < 3.0 and best - 0.05 < estimate < bound + 0.05 < 3.5
+    for name in ("VAE", "flow"):
+        (integral,) = _numbers(f"integral of what the {name} says over the picture: #", printed)
+        assert 0.5 < integral < 1.05
+    _check_pictures(tmp_path / "output", ["side_by_side"])
+
+
 def test_every_program_is_a_tutorial_or_a_helper() -> None:
     assert {path.stem for path in TUTORIALS.glob("*.py")} == HELPERS | set(NAMES)
 
@@ -197,6 +270,22 @@ def test_options_make_the_output_directory(
     options = _support().options("A tutorial.")
     assert options.output == tmp_path / "a" / "b" and options.output.is_dir()
     assert options.short is False
+
+
+def test_mnist_is_read_from_a_file_or_asked_of_keras(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _stand_in_for_mnist(tmp_path)
+    support = _support()
+    monkeypatch.setattr(sys, "argv", ["tutorial", "--output", str(tmp_path), "--data", str(path)])
+    train, held_out = support.mnist(support.options("A tutorial.", data=True).data)
+    assert train.images.shape == (1500, 28, 28) and train.images.dtype == np.uint8
+    assert held_out.labels.shape == (297,) and train.images.max() == 255
+    pairs = (train.images, train.labels), (held_out.images, held_out.labels)
+    monkeypatch.setattr(support.keras.datasets.mnist, "load_data", lambda: pairs)
+    monkeypatch.setattr(sys, "argv", ["tutorial", "--output", str(tmp_path)])
+    again, _ = support.mnist(support.options("A tutorial.", data=True).data)
+    assert again.images is train.images and again.labels is train.labels
 
 
 def test_unknown_options_are_refused_except_in_a_notebook(
