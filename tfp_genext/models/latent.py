@@ -13,7 +13,8 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks, contexts
-from tfp_genext.objectives.inference import Inference, is_independent
+from tfp_genext.objectives.draws import is_independent
+from tfp_genext.objectives.inference import Inference
 
 # How many rows a decoder sees at once where many latents are drawn for each.
 _ROWS = 20_000

@@ -71,7 +71,7 @@ class Inference:
         Of latents with independent entries it is `[N, *event]`, one for each entry, and otherwise
         `[N]`.
         """
-        posterior, prior = _entries(self.posterior), _entries(self.prior)
+        posterior, prior = draws.entries(self.posterior), draws.entries(self.prior)
         if posterior is None or prior is None:
             posterior, prior = self.posterior, self.prior
         try:
@@ -94,19 +94,3 @@ def log_mean_exp(log_weights: tf.Tensor) -> tf.Tensor:
     """Returns log(1/K sum_k exp(log_weights_k)), `[N]`."""
     number = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
     return tf.reduce_logsumexp(log_weights, axis=0) - tf.math.log(number)
-
-
-def is_independent(distribution: tfd.Distribution) -> bool:
-    """Tells whether a distribution is a `tfd.Independent`, whose class TFP makes in two kinds."""
-    return hasattr(distribution, "reinterpreted_batch_ndims")
-
-
-def _entries(distribution: tfd.Distribution) -> tfd.Distribution | None:
-    """Returns the distributions of the entries of an event, where these are independent."""
-    if is_independent(distribution):
-        return distribution.distribution
-    if isinstance(distribution, tfd.MultivariateNormalDiag):
-        return tfd.Normal(distribution.mean(), distribution.stddev())
-    if isinstance(distribution, tfd.Sample) and distribution.distribution.batch_shape == []:
-        return distribution.distribution
-    return None
