@@ -63,12 +63,18 @@ def test_contexts_have_rows_of_their_own_and_values_a_range(tmp_path):
     np.testing.assert_array_equal(picture[::2, ::2, 1], np.round(255.0 * shades.astype("float32")))
 
 
+def test_ink_on_paper(tmp_path):
+    fitted(Images(), gx.callbacks.SampleGrid(tmp_path, rows=1, columns=2, value_range=(1.0, 0.0)))
+    picture = read(tmp_path / "epoch_0001.png")
+    assert picture[0, 0, 0] == 255 and picture[0, -1, 0] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"every": 0}, "`every`"),
         ({"rows": 2, "conditional_input": np.zeros([3, 1])}, "`rows`"),
-        ({"value_range": (1.0, 0.0)}, "`value_range`"),
+        ({"value_range": (1.0, 1.0)}, "`value_range`"),
     ],
 )
 def test_wrong_arguments_are_named(options, text, tmp_path):

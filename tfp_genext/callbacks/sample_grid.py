@@ -26,7 +26,7 @@ class SampleGrid(keras.callbacks.Callback):
         Default: 8, or as many as there are contexts.
       columns: of samples. Default: 8.
       every: epochs from a picture to the next. Default: 1.
-      value_range: the values of black and of white. Default: `(0, 1)`.
+      value_range: the values of black and of white; `(1, 0)` draws ink on paper. Default: `(0, 1)`.
       conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model. Default:
         none.
       seed: as `model.sample` takes it. Default: `[0, 1]`.
@@ -128,6 +128,6 @@ def _joined(pixels: tf.Tensor) -> tf.Tensor:
 
 def _checked_range(value_range: Any) -> tuple[float, float]:
     low, high = (checks.number("value_range", v, "", lambda n: True) for v in value_range)
-    if not low < high:
-        raise ValueError(checks.message("value_range", "a lower and a higher number", value_range))
+    if low == high:
+        raise ValueError(checks.message("value_range", "two different numbers", value_range))
     return low, high

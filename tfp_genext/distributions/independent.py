@@ -42,6 +42,7 @@ class IndependentNormal(_LocationScale):
 
         p(x) = prod_i Normal(x_i; loc_i, scale_i)
         scale = exp(b * tanh(raw / b))                      b = bound
+        params = [loc_1, raw_1, loc_2, raw_2, ...]
 
     Args:
       event_shape: shape of one event.
@@ -72,6 +73,7 @@ class IndependentLogistic(_LocationScale):
 
         p(x) = prod_i Logistic(x_i; loc_i, scale_i)
         scale = exp(b * tanh(raw / b))                      b = bound
+        params = [loc_1, raw_1, loc_2, raw_2, ...]
 
     Args:
       event_shape: shape of one event.
