@@ -55,6 +55,11 @@ def positive_number(name: str, value: Any) -> float:
     return number(name, value, "above 0", lambda n: 0.0 < n < float("inf"))
 
 
+def non_negative_number(name: str, value: Any) -> float:
+    """Returns `value`, a finite number of at least 0."""
+    return number(name, value, "of at least 0", lambda n: 0.0 <= n < float("inf"))
+
+
 def positive_ints(name: str, values: Any) -> tuple[int, ...]:
     """Returns `values`, a possibly empty sequence of positive integers, as a tuple."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):

@@ -90,11 +90,34 @@ def _by_hand(gan, x, noise):
     return [*after, *expected]
 
 
+class WithoutConfig(keras.Model):
+    """A generator as tutorials write them: Keras cannot make it again."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(D)
+
+    def call(self, z):
+        return self.dense(z)
+
+
+class Unregistered(keras.layers.Layer):
+    def call(self, z):
+        return 2.0 * z
+
+
+def test_generators_that_cannot_be_copied_do_without_an_average(x):
+    with pytest.raises(ValueError, match="`generator` must be a layer that Keras.*`ema`.*Received"):
+        registry_models.gan(generator=WithoutConfig())
+    gan = compiled(generator=WithoutConfig(), ema=0.0)
+    gan.fit(x, verbose=0)
+    assert gan.averaged_generator is gan.generator
+    assert len(gan.generator.trainable_variables) == 2
+    z = keras.Input([LATENT])
+    registry_models.gan(generator=keras.Model(z, keras.layers.Dense(D)(Unregistered()(z))))
+
+
 def test_the_average_follows_the_weights(x):
-    gan = compiled(1.0, ema=0.0)
-    gan.fit(x, epochs=2, verbose=0)
-    for own, current in zip(values(gan.averaged_generator), values(gan.generator), strict=True):
-        np.testing.assert_allclose(own, current, rtol=1e-5, atol=1e-6)
     slow = compiled(0.0, ema=0.5)
     weights = slow.generator.trainable_variables[0]
     start = weights.numpy()

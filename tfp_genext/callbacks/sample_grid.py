@@ -127,7 +127,9 @@ def _joined(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _checked_range(value_range: Any) -> tuple[float, float]:
-    low, high = (checks.number("value_range", v, "", lambda n: True) for v in value_range)
+    low, high = (
+        checks.number("value_range", v, "that is finite", np.isfinite) for v in value_range
+    )
     if low == high:
         raise ValueError(checks.message("value_range", "two different numbers", value_range))
     return low, high

@@ -20,8 +20,7 @@ from tfp_genext.models.whole import WholeModel, bound_arguments
 class CheckedModel(WholeModel):
     """A model whose data are events, or contexts and events, checked at the boundary; abstract.
 
-    Subclasses set `_check`, and say what their loss, their predictions and their
-    parts are called.
+    Subclasses set `_check`, and say what their loss, predictions and parts are called.
     """
 
     _check: data_lib.DataCheck
@@ -248,6 +247,7 @@ class CheckedModel(WholeModel):
 
 
 def checked_layer(preprocessing: Any) -> keras.layers.Layer | None:
+    """Returns a layer that data go through, or `None`, after checking it."""
     if preprocessing is not None and not isinstance(preprocessing, keras.layers.Layer):
         raise TypeError(checks.message("preprocessing", "a Keras layer, or None", preprocessing))
     return preprocessing
@@ -258,8 +258,9 @@ def refuse_losses(loss: Any, further: dict[str, Any], expected: str) -> None:
     if loss is not None:
         raise ValueError(checks.message("loss", f"None: {expected}", loss))
     if further.get("loss_weights") is not None:
-        only = "None: there is one loss; weights of rows are `sample_weight` of `fit`"
-        raise ValueError(checks.message("loss_weights", only, further["loss_weights"]))
+        raise ValueError(
+            checks.message("loss_weights", f"None: {expected}", further["loss_weights"])
+        )
 
 
 def _check_batch_size(call: dict[str, Any]) -> None:

@@ -13,8 +13,8 @@ from tfp_genext import checks, objectives, serving, tracking
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, noise, players
 from tfp_genext.models.checked import CheckedModel, refuse_losses
-from tfp_genext.models.latent import distinct
 from tfp_genext.models.served import gan_signatures
+from tfp_genext.models.whole import distinct
 from tfp_genext.objectives import draws
 
 # Steps after which the average has left the first weights behind.
@@ -29,10 +29,10 @@ class GAN(CheckedModel):
         discriminator   minimises the objective's first loss, and its penalty, of D(x) and D(G(z))
         generator       minimises its second
 
-    Each step of training takes `discriminator_steps` steps of the discriminator, with fresh noise,
-    and then one of the generator. Neither changes a weight of the other, statistics of batch
-    normalisation included. What samples is the average of the generator's weights over the last
-    steps (Goodfellow et al., 2014 [1]; Karras et al., 2018 [2]).
+    Each step of training takes `discriminator_steps` steps of the discriminator, on the same rows
+    of data and fresh noise, and then one of the generator. Neither changes a weight of the other,
+    statistics of batch normalisation included. What samples is the average of the generator's
+    weights over the last steps (Goodfellow et al., 2014 [1]; Karras et al., 2018 [2]).
 
     A flow as generator makes the likelihood of samples and data exact: it is reported as `nll`, and
     with a weight on it the generator minimises both (Grover et al., 2018 [3]).
@@ -53,7 +53,7 @@ class GAN(CheckedModel):
       objective: a game of `gx.objectives`. Default: `gx.objectives.Relativistic()`.
       discriminator_steps: to each step of the generator. Default: 1.
       ema: share of the past in the average of the generator's weights, in [0, 1); less in the
-        first steps. Default: 0.999.
+        first steps. 0 for no average, and no copy of the generator. Default: 0.999.
       likelihood_weight: of a flow's negative log-likelihood in the generator's loss. Default: 0.
       conditional_event_shape: shape of one context event. Default: none.
       seed: of the noise; an integer. Default: a new one.
@@ -130,7 +130,7 @@ class GAN(CheckedModel):
             generator, discriminator, prior, context, self.variable_dtype
         )
         self.likelihood_weight = self._checked_weight(likelihood_weight)
-        self._shown = self._players.with_average()
+        self._shown = self._players.with_average() if self.ema else self._players
         self._check = data_lib.DataCheck(
             tuple(self._players.events.shape[1:].as_list()), None, context
         )
@@ -215,14 +215,17 @@ class GAN(CheckedModel):
         for i in range(self.discriminator_steps):
             self._train_discriminator(x, context, seeds[2 * i], seeds[2 * i + 1])
         self._train_generator(x, context, seeds[-1])
-        step = tf.cast(step, tf.float32)
+        if self._shown is not self._players:
+            self._average(tf.cast(step, tf.float32))
+        return self.get_metrics_result()
+
+    def _average(self, step: tf.Tensor) -> None:
         past = tf.minimum(self.ema, (step + 1.0) / (step + _WARM_UP))
         players.average(
             tracking.variables(self._shown.generator),
             tracking.variables(self._players.generator),
             1.0 - past,
         )
-        return self.get_metrics_result()
 
     def _train_discriminator(self, x: Any, context: Any, seed: Any, penalty_seed: Any) -> None:
         fake = self._players.generated(self._noise(x, seed), context)
@@ -334,7 +337,7 @@ class GAN(CheckedModel):
         return [*held, *(v for v in self._loose_variables if v.trainable)]
 
     def _checked_weight(self, weight: Any) -> float:
-        weight = checks.number("likelihood_weight", weight, "of at least 0", lambda n: n >= 0.0)
+        weight = checks.non_negative_number("likelihood_weight", weight)
         if weight and not self._players.is_flow:
             expected = "0 for a generator that is no flow: it has no likelihood"
             raise ValueError(checks.message("likelihood_weight", expected, weight))
@@ -342,16 +345,14 @@ class GAN(CheckedModel):
 
     def _keep_parts(self) -> None:
         """Shows Keras the networks and variables of both players and of the average."""
-        own, shown = self._players, self._shown
-        self._generators = tracking.networks(own.generator)
-        self._loose_variables = tracking.loose_variables(own.generator)
-        average = tracking.networks(shown.generator)
-        for network in average:
-            network.trainable = False
-        self._average_variables = tracking.loose_variables(shown.generator)
-        for variable in self._average_variables:
-            variable.trainable = False
-        self._networks = distinct([*self._generators, *average, own.discriminator])
+        generator, shown = self._players.generator, self._shown.generator
+        self._generators = tracking.networks(generator)
+        self._loose_variables = tracking.loose_variables(generator)
+        average = [] if shown is generator else tracking.networks(shown)
+        self._average_variables = [] if shown is generator else tracking.loose_variables(shown)
+        for part in (*average, *self._average_variables):
+            part.trainable = False
+        self._networks = distinct([*self._generators, *average, self._players.discriminator])
 
     def _make_metrics(self) -> None:
         self._generator_loss = keras.metrics.Mean(name="generator_loss")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -206,8 +206,3 @@ def _distribution(name: str, part: Callable, x: tf.Tensor, context: Any) -> tfd.
 def _repeated(x: tf.Tensor, number: Any) -> tf.Tensor:
     """Returns rows `[N, ...]` over and over, `[number * N, ...]`."""
     return tf.tile(x, [number, *[1] * (x.shape.rank - 1)])
-
-
-def distinct(things: Iterable[Any]) -> list[Any]:
-    """Returns things without those that came before."""
-    return list({id(thing): thing for thing in things}.values())

@@ -89,7 +89,7 @@ class Players:
         return contexts.log_prob(self.generator, tf.cast(x, self.dtype), context)
 
     def with_average(self) -> Players:
-        """Returns players whose generator is a copy of its own."""
+        """Returns players whose generator is a copy of this one."""
         generator = _copied(self.generator)
         prior = generator.distribution if self.is_flow else self.prior
         average = Players(generator, self.discriminator, prior, self.context_shape, self.dtype.name)
@@ -164,6 +164,10 @@ def _copied(network: Any) -> Any:
     if isinstance(network, tfd.Distribution):
         # As a file would have it: TFP's distributions have no deep copies.
         return saving.decode(saving.encode({"generator": network}))["generator"]
-    if isinstance(network, keras.Sequential) or type(network) is keras.Model:
-        return keras.models.clone_model(network)
-    return type(network).from_config(network.get_config())
+    try:
+        if isinstance(network, keras.Model):
+            return keras.models.clone_model(network)
+        return type(network).from_config(network.get_config())
+    except (NotImplementedError, TypeError, ValueError) as error:
+        expected = "a layer that Keras can make again from its `get_config`, or `ema` be 0"
+        raise ValueError(checks.message("generator", expected, network)) from error

@@ -16,8 +16,9 @@ from tfp_genext.contexts import takes_context
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, metrics, noise
 from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses
-from tfp_genext.models.latent import LatentModel, distinct, middle
+from tfp_genext.models.latent import LatentModel, middle
 from tfp_genext.models.served import vae_signatures
+from tfp_genext.models.whole import distinct
 from tfp_genext.objectives.inference import log_mean_exp
 
 _ONLY_IN_EVALUATION = ("nll", "active_units", "bits_per_dim")

@@ -6,7 +6,7 @@ import abc
 import functools
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -161,6 +161,11 @@ def _require_state(optimizer: keras.optimizers.Optimizer) -> None:
         optimizer.load_own_variables(store)
 
     optimizer.load_own_variables = load
+
+
+def distinct(things: Iterable[Any]) -> list[Any]:
+    """Returns things without those that came before."""
+    return list({id(thing): thing for thing in things}.values())
 
 
 def bound_arguments(method: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:

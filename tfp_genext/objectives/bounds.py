@@ -122,8 +122,8 @@ class ELBO(Bound):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not callable(self.beta):
-            checks.number("beta", self.beta, "of at least 0, or a schedule", _at_least_0)
-        checks.number("free_bits", self.free_bits, "of at least 0", _at_least_0)
+            checks.non_negative_number("beta", self.beta)
+        checks.non_negative_number("free_bits", self.free_bits)
 
     def check(self, *, reparameterized: bool, kl_formula: bool) -> None:
         super().check(reparameterized=reparameterized, kl_formula=kl_formula)
@@ -157,11 +157,9 @@ class ELBO(Bound):
         return Terms(loss, reconstruction, _sum_of_rows(kl))
 
     def _weight(self, step: Any, dtype: tf.DType) -> tf.Tensor:
-        return (
-            tf.cast(self.beta(step), dtype)
-            if callable(self.beta)
-            else tf.constant(self.beta, dtype)
-        )
+        if callable(self.beta):
+            return tf.cast(self.beta(step), dtype)
+        return tf.constant(self.beta, dtype)
 
     def _sampled_kl(self, inference: Inference, drawn: Draws) -> tf.Tensor:
         log_posterior = drawn.log_posterior
@@ -307,7 +305,3 @@ class _Drawn:
 
 def _sum_of_rows(kl: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(kl, axis=list(range(1, kl.shape.rank)))
-
-
-def _at_least_0(value: float) -> bool:
-    return value >= 0.0
