@@ -21,7 +21,7 @@ FLOORS = [
     {"bijectors"},
     {"saving"},
     {"distributions", "flows"},
-    {"contexts"},
+    {"contexts", "autoregressive"},
     {"serving", "objectives"},
     {"models", "callbacks"},
 ]

@@ -17,6 +17,7 @@ require_tensorflow_backend()
 
 with quiet_tfp():
     from tfp_genext import (
+        autoregressive,
         bijectors,
         callbacks,
         distributions,
@@ -34,6 +35,7 @@ from tfp_genext._version import __version__
 
 __all__ = [
     "__version__",
+    "autoregressive",
     "bijectors",
     "callbacks",
     "distributions",

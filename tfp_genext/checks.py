@@ -33,6 +33,27 @@ def positive_int(name: str, value: Any, *, minimum: int = 1) -> int:
     return number
 
 
+def optional_int(name: str, value: Any, *, minimum: int = 1) -> int | None:
+    """Returns `value` as an `int` of at least `minimum`, or `None` for none."""
+    return None if value is None else positive_int(name, value, minimum=minimum)
+
+
+def odd(name: str, value: Any) -> int:
+    """Returns `value` as an odd `int` of at least 1."""
+    found = positive_int(name, value)
+    if found % 2 == 0:
+        raise ValueError(message(name, "odd", value))
+    return found
+
+
+def multiple(name: str, value: Any, of: int) -> int:
+    """Returns `value` as a positive `int` that is a multiple of another."""
+    found = positive_int(name, value)
+    if found % of:
+        raise ValueError(message(name, f"a multiple of {of}", value))
+    return found
+
+
 def number(name: str, value: Any, expected: str, holds: Callable[[float], bool]) -> float:
     """Returns `value`, a number for which a condition holds.
 
@@ -58,6 +79,11 @@ def positive_number(name: str, value: Any) -> float:
 def non_negative_number(name: str, value: Any) -> float:
     """Returns `value`, a finite number of at least 0."""
     return number(name, value, "of at least 0", lambda n: 0.0 <= n < float("inf"))
+
+
+def share(name: str, value: Any) -> float:
+    """Returns `value`, a number of at least 0 and below 1."""
+    return number(name, value, "of at least 0 and below 1", lambda n: 0.0 <= n < 1.0)
 
 
 def positive_ints(name: str, values: Any) -> tuple[int, ...]:
@@ -89,6 +115,14 @@ def vector_shape(name: str, shape: Any, *, minimum: int = 1) -> tuple[int, ...]:
     dimensions = shape_tuple(name, shape)
     if len(dimensions) != 1 or dimensions[0] < minimum:
         raise ValueError(message(name, f"a shape [D] with D of at least {minimum}", shape))
+    return dimensions
+
+
+def image_shape(name: str, shape: Any) -> tuple[int, ...]:
+    """Returns the shape `[H, W, C]` of images as a tuple."""
+    dimensions = shape_tuple(name, shape)
+    if len(dimensions) != 3:
+        raise ValueError(message(name, "a shape [H, W, C]", shape))
     return dimensions
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import flows
-from tfp_genext.distributions import Conditional
+from tfp_genext import checks, flows
+from tfp_genext.distributions import Autoregressive, Conditional
 from tfp_genext.flows import tools
 
 
@@ -23,11 +23,24 @@ def context_shape(distribution: Any) -> tuple[int, ...] | None:
     """Returns the shape of one context event, or `None` where there is none or it is not known."""
     if isinstance(distribution, Conditional):
         return distribution.input_event_shape
+    if isinstance(distribution, Autoregressive):
+        return distribution.conditional_event_shape
     return flows.conditional_event_shape(distribution)
+
+
+def check_takes_context(distribution: Any, shape: tuple[int, ...]) -> None:
+    """Raises `ValueError` where no network of a distribution takes a context."""
+    if isinstance(distribution, Autoregressive) and not takes_context(distribution):
+        expected = "None: the network takes no context"
+        raise ValueError(checks.message("conditional_event_shape", expected, shape))
+    if not isinstance(distribution, (Autoregressive, Conditional)):
+        flows.bijector_kwargs(distribution, tf.zeros(shape))
 
 
 def takes_context(distribution: Any) -> bool:
     """Tells whether a distribution is conditional."""
+    if isinstance(distribution, Autoregressive):
+        return distribution.conditional_event_shape is not None
     return isinstance(distribution, Conditional) or tools.takes_context(distribution)
 
 
@@ -35,11 +48,29 @@ def log_prob(distribution: Any, x: tf.Tensor, context: Any = None) -> tf.Tensor:
     """Returns log p(x), or log p(x | context)."""
     if isinstance(distribution, Conditional):
         return distribution(context).log_prob(x)
+    if isinstance(distribution, Autoregressive):
+        return distribution.log_prob(x, conditional_input=context)
     return distribution.log_prob(x, **flows.bijector_kwargs(distribution, context))
+
+
+def training_log_prob(distribution: Any, x: tf.Tensor, context: Any, step: Any) -> tf.Tensor:
+    """Returns what a step of training maximises: log p(x), but for models that take turns."""
+    if isinstance(distribution, Autoregressive):
+        return distribution.training_log_prob(x, step, context)
+    return log_prob(distribution, x, context)
+
+
+def holds_whole_numbers(distribution: Any) -> bool:
+    """Tells whether a distribution with a head has events of whole numbers."""
+    if isinstance(distribution, Conditional) and distribution.bijector is not None:
+        return False
+    return isinstance(distribution, (Autoregressive, Conditional)) and distribution.head.discrete
 
 
 def bind(distribution: Any, context: Any = None) -> tfd.Distribution:
     """Returns an ordinary distribution: with its context bound, where there is one."""
     if isinstance(distribution, Conditional):
         return distribution(context)
+    if context is not None and isinstance(distribution, Autoregressive):
+        return distribution.condition(context)
     return distribution if context is None else flows.condition(distribution, context)

@@ -97,6 +97,36 @@ def random_order(seed: int) -> Callable[[int, int], Sequence[int]]:
     return order
 
 
+def random_degrees(
+    size: int, hidden_units: Sequence[int], *, seed: Sequence[int], first: int = 1
+) -> list[np.ndarray]:
+    """Returns random degrees of each hidden layer of a MADE, by the rule of its paper.
+
+    Each is uniform between the smallest degree of the layer before and `size - 1` (Germain et al.,
+    2015 [1]).
+
+    Args:
+      size: number of inputs, D.
+      hidden_units: width of each hidden layer.
+      seed: integers.
+      first: smallest degree of the first layer, as in `autoregressive_degrees`. Default: 1.
+
+    Returns:
+      Integer arrays `[H_1]`, `[H_2]`, ..., in no order.
+
+    #### References
+
+    [1]: Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle. MADE: Masked Autoencoder for
+         Distribution Estimation. 2015. https://arxiv.org/abs/1502.03509
+    """
+    rng = np.random.default_rng(seed)
+    degrees: list[np.ndarray] = []
+    for units in hidden_units:
+        lowest = degrees[-1].min() if degrees else min(first, size - 1)
+        degrees.append(rng.integers(lowest, max(size - 1, lowest), units, endpoint=True))
+    return degrees
+
+
 def autoregressive_degrees(
     size: int, hidden_units: Sequence[int], *, first: int = 1
 ) -> list[np.ndarray]:

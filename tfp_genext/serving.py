@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks, contexts, flows, tracking
-from tfp_genext.distributions import Conditional
+from tfp_genext.distributions import Autoregressive, Conditional
 
 NUM_SAMPLES = tf.TensorSpec([], tf.int32, name="num_samples")
 SEED = tf.TensorSpec([2], tf.int32, name="seed")
@@ -244,6 +245,10 @@ def _sample_rows(distribution: Any, seeds: tf.Tensor, conditional_input: Any = N
             (seeds, params),
             contexts.event_spec(distribution),
         )
+    if isinstance(distribution, Autoregressive):
+        of_row = functools.partial(distribution.noise, [])
+        noise = tf.map_fn(of_row, seeds, fn_output_signature=distribution.noise_spec)
+        return contexts.bind(distribution, conditional_input).from_noise(noise)
     if not _is_transformed(distribution):
         spec = contexts.event_spec(distribution)
         return _by_row(lambda seed: distribution.sample(seed=seed), seeds, spec)

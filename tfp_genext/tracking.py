@@ -60,31 +60,40 @@ class KerasNetwork(tf.Module):
         self.event_ndims = event_ndims
         self._live_variables = _LiveVariables(network)
 
-    def __call__(self, x: tf.Tensor, **conditions: Any) -> Any:
+    def __call__(
+        self, x: tf.Tensor, options: Mapping[str, Any] | None = None, **conditions: Any
+    ) -> Any:
         """Calls the layer with one leading dimension and restores the others.
 
         Args:
           x: `[..., *event]`.
+          options: further arguments of the layer, handed over as they are. Default: none.
           **conditions: further inputs, whose leading dimensions broadcast against those of `x`.
 
         Returns:
           The layer's output, a tensor or a structure of them, in the dtype of `x`.
         """
         batch, first, others = self._flattened(x, conditions, self.network.compute_dtype)
-        return batch.restored(self.network(first, **others), x.dtype)
+        return batch.restored(self.network(first, **others, **(options or {})), x.dtype)
 
     @property
     def solves(self) -> bool:
         """Whether the layer inverts what it parameterises itself, faster than by D passes."""
         return bool(getattr(self.network, "solves", False))
 
-    def solve(self, update: Callable, z: tf.Tensor, tolerance: float, **conditions: Any) -> Any:
+    def solve(
+        self,
+        update: Callable,
+        z: tf.Tensor,
+        options: Mapping[str, Any] | None = None,
+        **conditions: Any,
+    ) -> Any:
         """Calls the layer's `solve` with one leading dimension and restores the others.
 
         Args:
           update: as in `gx.networks.MADE.solve`.
           z: `[..., *event]`.
-          tolerance: as in `gx.networks.MADE.solve`.
+          options: further arguments of the layer's `solve`. Default: none.
           **conditions: as in a call.
 
         Returns:
@@ -93,7 +102,7 @@ class KerasNetwork(tf.Module):
         # In full precision even where the layer computes in less: rounding in here would be seen.
         batch, first, others = self._flattened(z, conditions, self.network.variable_dtype)
         return batch.restored(
-            self.network.solve(update, first, **others, tolerance=tolerance), z.dtype
+            self.network.solve(update, first, **others, **(options or {})), z.dtype
         )
 
     def _flattened(

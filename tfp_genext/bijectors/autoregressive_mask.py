@@ -87,7 +87,8 @@ class Autoregressive(OneEvaluationBijector):
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         network, ndims = self._conditioner, self._event_ndims
         if isinstance(network, tracking.KerasNetwork) and network.solves:
-            y, params = network.solve(_Forward(self._transformer), x, self._tolerance, **conditions)
+            options = {"tolerance": self._tolerance}
+            y, params = network.solve(_Forward(self._transformer), x, options, **conditions)
             inner = self._transformer.bijector(params)
             # At y, where it is a formula for all transformers; at x it may be a search.
             return y, -inner.inverse_log_det_jacobian(y, ndims)

@@ -1,5 +1,6 @@
 """Heads, from parameters to distributions, and networks that end in one."""
 
+from tfp_genext.distributions.autoregressive import Autoregressive
 from tfp_genext.distributions.classes import (
     IndependentCategorical,
     IndependentOneHotCategorical,
@@ -19,6 +20,7 @@ from tfp_genext.distributions.mixture import Mixture, QuantizedLogistics
 from tfp_genext.distributions.vamp import VampPrior
 
 __all__ = [
+    "Autoregressive",
     "Conditional",
     "Head",
     "IndependentBernoulli",

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks
-from tfp_genext.distributions.head import Head, Independent, in_shape, refuse_values
+from tfp_genext.distributions.head import Head, Independent, chosen, in_shape, refuse_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,13 @@ class IndependentCategorical(_Classes):
 
     def entries(self, params: tf.Tensor) -> tfd.Distribution:
         return tfd.Categorical(logits=params)
+
+    @property
+    def discrete(self) -> bool:
+        return True
+
+    def from_uniform(self, params: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        return tf.cast(chosen(params, u)[0], u.dtype)
 
     def check_values(self, x: np.ndarray) -> None:
         wrong = (x < 0) | (x >= self.num_classes) | (x != np.floor(x))
@@ -106,6 +113,10 @@ class IndependentOneHotCategorical(Head):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits = in_shape(params, self.event_shape)
         return tfd.Independent(self._vectors(logits), len(self.event_shape) - 1)
+
+    @property
+    def discrete(self) -> bool:
+        return True
 
     def _vectors(self, logits: tf.Tensor) -> tfd.Distribution:
         return tfd.OneHotCategorical(logits=logits, dtype=logits.dtype)
@@ -156,6 +167,10 @@ class RelaxedOneHotCategorical(IndependentOneHotCategorical):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.positive_number("temperature", self.temperature)
+
+    @property
+    def discrete(self) -> bool:
+        return False
 
     def _vectors(self, logits: tf.Tensor) -> tfd.Distribution:
         return tfd.RelaxedOneHotCategorical(self.temperature, logits=logits)

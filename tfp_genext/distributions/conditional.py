@@ -12,6 +12,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_genext import bijectors, checks, saving, tracking
 from tfp_genext.bijectors import conditioning
+from tfp_genext.distributions.autoregressive import Autoregressive, ContextHead
 from tfp_genext.distributions.head import Head
 
 
@@ -32,7 +33,8 @@ class Conditional(keras.layers.Layer):
 
     Args:
       network: a Keras layer or model that returns `[N, params_size]`.
-      head: from parameters to a distribution.
+      head: from parameters to a distribution; or a `gx.distributions.Autoregressive` whose context
+        the network gives, as a PixelCNN that decodes the latents of a VAE.
       bijector: of the head's events, such as `gx.flows.iaf(...).bijector`. Default: none.
       **kwargs: further arguments of `keras.layers.Layer`.
 
@@ -77,7 +79,7 @@ class Conditional(keras.layers.Layer):
     def __init__(
         self,
         network: keras.layers.Layer,
-        head: Head,
+        head: Head | Autoregressive,
         *,
         bijector: tfb.Bijector | None = None,
         **kwargs: Any,
@@ -85,15 +87,23 @@ class Conditional(keras.layers.Layer):
         super().__init__(**kwargs)
         if not isinstance(network, keras.layers.Layer):
             raise TypeError(checks.message("network", "a Keras layer", network))
-        if not isinstance(head, Head):
+        if not isinstance(head, (Head, Autoregressive)):
             raise TypeError(checks.message("head", "a head of gx.distributions", head))
         if bijector is not None and not isinstance(bijector, tfb.Bijector):
             raise TypeError(checks.message("bijector", "a tfb.Bijector, or None", bijector))
         self.network = network
-        self.head = head
+        self.head = ContextHead(head) if isinstance(head, Autoregressive) else head
         self._bijector = bijector
-        self._inner_networks = [] if bijector is None else tracking.networks(bijector)
-        self._loose_variables = [] if bijector is None else tracking.loose_variables(bijector)
+        # What holds variables beside the network, by the name of its argument.
+        self._held = {
+            name: part
+            for name, part in (("head", head), ("bijector", bijector))
+            if isinstance(part, tf.Module)
+        }
+        self._inner_networks = [n for h in self._held.values() for n in tracking.networks(h)]
+        self._loose_variables = [
+            v for held in self._held.values() for v in tracking.loose_variables(held)
+        ]
 
     @property
     def bijector(self) -> tfb.Bijector | None:
@@ -170,18 +180,21 @@ class Conditional(keras.layers.Layer):
         config = {
             **super().get_config(),
             "network": keras.saving.serialize_keras_object(self.network),
-            "head": keras.saving.serialize_keras_object(self.head),
         }
-        if self._bijector is not None:
-            config["bijector"] = saving.encode({"bijector": self._bijector})
+        if "head" not in self._held:
+            config["head"] = keras.saving.serialize_keras_object(self.head)
+        if self._held:
+            config["held"] = saving.encode(self._held)
         return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Conditional:
         config = dict(config)
-        parts = {
-            k: keras.saving.deserialize_keras_object(config.pop(k)) for k in ("network", "head")
+        parts: dict[str, Any] = {
+            name: keras.saving.deserialize_keras_object(config.pop(name))
+            for name in ("network", "head")
+            if name in config
         }
-        if "bijector" in config:
-            parts |= saving.decode(config.pop("bijector"))
+        if "held" in config:
+            parts |= saving.decode(config.pop("held"))
         return cls(**parts, **config)

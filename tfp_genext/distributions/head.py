@@ -64,6 +64,41 @@ class Head(PlainData, abc.ABC):
         """Raises `ValueError` where an array holds events outside the support."""
         del x
 
+    @property
+    def discrete(self) -> bool:
+        """Whether events hold whole numbers."""
+        return False
+
+    def entry(self) -> Head:
+        """Returns the head of a single entry, of event shape `[]`.
+
+        Raises:
+          ValueError: where entries are not all of one kind, each with parameters of its own.
+        """
+        if self.event_shape == ():
+            return self
+        expected = "a head of independent entries, or of one"
+        raise ValueError(checks.message("head", expected, self))
+
+    def from_uniform(self, params: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        """Returns what a uniform number becomes, for a head of a single entry.
+
+        A uniform u becomes a draw from `self(params)`, elementwise: what an autoregressive model
+        samples with. Where the head can, it is the quantile, through which gradients pass.
+
+        Args:
+          params: `[..., params_size]`.
+          u: numbers between 0 and 1, `[...]`.
+
+        Returns:
+          Draws `[...]` in the dtype of u.
+        """
+        return self(params).quantile(u)
+
+    def likeliest(self, params: tf.Tensor) -> tf.Tensor:
+        """Returns the mode, `[...]`, for a head of a single entry; of a mixture, that of a part."""
+        return self(params).mode()
+
 
 @dataclasses.dataclass(frozen=True)
 class Independent(Head):
@@ -94,9 +129,37 @@ class Independent(Head):
     def params_size(self) -> int:
         return math.prod(self.event_shape) * self.params_of_entry
 
+    def entry(self) -> Head:
+        return dataclasses.replace(self, event_shape=())
+
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         params = in_shape(params, [*self.event_shape, self.params_of_entry])
-        return tfd.Independent(self.entries(params), len(self.event_shape))
+        entries = self.entries(params)
+        return tfd.Independent(entries, len(self.event_shape)) if self.event_shape else entries
+
+
+def chosen(logits: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Chooses classes by uniform numbers, and returns what is left of these.
+
+    Args:
+      logits: `[..., K]`.
+      u: numbers between 0 and 1, `[...]`.
+
+    Returns:
+      Classes `[...]`, int32, and numbers that are uniform again given the class, `[...]`.
+    """
+    probs = tf.nn.softmax(logits)
+    above = tf.cumsum(probs, axis=-1)
+    index = tf.reduce_sum(tf.cast(above[..., :-1] <= u[..., tf.newaxis], tf.int32), axis=-1)
+    own, edge = picked(probs, index), picked(above, index)
+    info = np.finfo(own.dtype.as_numpy_dtype)
+    rest = (u - (edge - own)) / tf.maximum(own, info.tiny)
+    return index, tf.clip_by_value(rest, info.epsneg, 1.0 - info.epsneg)
+
+
+def picked(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """Returns the values `[..., *rest]` that an index `[...]` picks of `[..., K, *rest]`."""
+    return tf.gather(values, index, batch_dims=index.shape.rank)
 
 
 def in_shape(params: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:

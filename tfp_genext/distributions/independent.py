@@ -132,6 +132,13 @@ class IndependentBernoulli(Independent):
     def entries(self, params: tf.Tensor) -> tfd.Distribution:
         return tfd.Bernoulli(logits=params[..., 0], dtype=params.dtype)
 
+    @property
+    def discrete(self) -> bool:
+        return not self.fractions
+
+    def from_uniform(self, params: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        return tf.cast(u < tf.sigmoid(params[..., 0]), u.dtype)
+
     def check_values(self, x: np.ndarray) -> None:
         if self.fractions:
             refuse_values(x, (x < 0) | (x > 1), "numbers from 0 to 1")
@@ -252,6 +259,10 @@ class IndependentPoisson(Independent):
 
     def entries(self, params: tf.Tensor) -> tfd.Distribution:
         return tfd.Poisson(log_rate=numerics.soft_bound(params[..., 0], self.bound))
+
+    @property
+    def discrete(self) -> bool:
+        return True
 
     def check_values(self, x: np.ndarray) -> None:
         refuse_values(x, (x < 0) | (x != np.floor(x)), "counts: whole numbers from 0")

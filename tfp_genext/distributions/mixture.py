@@ -11,7 +11,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks, numerics
-from tfp_genext.distributions.head import Head, Independent, in_shape, refuse_values
+from tfp_genext.distributions.head import Head, Independent, chosen, in_shape, picked, refuse_values
 
 _LOG_SCALE_BOUND = 7.0
 
@@ -60,12 +60,32 @@ class Mixture(Head):
         return self.num_components * (1 + self.component.params_size)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        logits, rest = tf.split(params, [self.num_components, -1], axis=-1)
-        rest = in_shape(rest, [self.num_components, self.component.params_size])
+        logits, rest = self._separate(params)
         return tfd.MixtureSameFamily(tfd.Categorical(logits=logits), self.component(rest))
+
+    def _separate(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns logits `[..., K]`, and the parameters of the components `[..., K, size]`."""
+        logits, rest = tf.split(params, [self.num_components, -1], axis=-1)
+        return logits, in_shape(rest, [self.num_components, self.component.params_size])
 
     def check_values(self, x: np.ndarray) -> None:
         self.component.check_values(x)
+
+    @property
+    def discrete(self) -> bool:
+        return self.component.discrete
+
+    def entry(self) -> Head:
+        return Mixture(self.num_components, self.component.entry())
+
+    def from_uniform(self, params: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        logits, rest = self._separate(params)
+        index, u = chosen(logits, u)
+        return self.component.from_uniform(picked(rest, index), u)
+
+    def likeliest(self, params: tf.Tensor) -> tf.Tensor:
+        logits, rest = self._separate(params)
+        return self.component.likeliest(picked(rest, _heaviest(logits)))
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -116,16 +136,43 @@ class QuantizedLogistics(Independent):
         return 3 * self.num_components
 
     def entries(self, params: tf.Tensor) -> tfd.Distribution:
-        logits, raw_locs, raw_scales = tf.split(params, 3, axis=-1)
-        step = self.num_values / self.num_components
-        places = step * (np.arange(self.num_components) + 0.5) - 0.5
-        locs = tf.constant(places, params.dtype) + step * raw_locs
-        scales = 0.5 * step * tf.exp(numerics.soft_bound(raw_scales, _LOG_SCALE_BOUND))
+        logits, locs, scales = self._separate(params)
         half, low, high = tf.unstack(tf.constant([-0.5, 0.0, self.num_values - 1.0], params.dtype))
         logistic = tfd.TransformedDistribution(tfd.Logistic(locs, scales), tfb.Shift(half))
         steps = tfd.QuantizedDistribution(logistic, low=low, high=high)
         return tfd.MixtureSameFamily(tfd.Categorical(logits=logits), steps)
 
+    def _separate(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns logits, locations and scales, each `[..., K]`."""
+        logits, raw_locs, raw_scales = tf.split(params, 3, axis=-1)
+        step = self.num_values / self.num_components
+        places = step * (np.arange(self.num_components) + 0.5) - 0.5
+        locs = tf.constant(places, params.dtype) + step * raw_locs
+        scales = 0.5 * step * tf.exp(numerics.soft_bound(raw_scales, _LOG_SCALE_BOUND))
+        return logits, locs, scales
+
+    @property
+    def discrete(self) -> bool:
+        return True
+
+    def from_uniform(self, params: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        logits, locs, scales = self._separate(params)
+        index, u = chosen(logits, u)
+        logistic = tfd.Logistic(picked(locs, index), picked(scales, index))
+        return self._rounded(logistic.quantile(u))
+
+    def likeliest(self, params: tf.Tensor) -> tf.Tensor:
+        logits, locs, _ = self._separate(params)
+        return self._rounded(picked(locs, _heaviest(logits)))
+
+    def _rounded(self, x: tf.Tensor) -> tf.Tensor:
+        # The step of x reaches half to either side, as in `entries`.
+        return tf.clip_by_value(tf.math.ceil(x - 0.5), 0.0, self.num_values - 1.0)
+
     def check_values(self, x: np.ndarray) -> None:
         wrong = (x < 0) | (x >= self.num_values) | (x != np.floor(x))
         refuse_values(x, wrong, f"whole numbers from 0 to {self.num_values - 1}")
+
+
+def _heaviest(logits: tf.Tensor) -> tf.Tensor:
+    return tf.argmax(logits, axis=-1, output_type=tf.int32)

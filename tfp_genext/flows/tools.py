@@ -17,7 +17,8 @@ def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distributio
     """Returns a conditional flow with its context bound: an ordinary batch of distributions.
 
     Args:
-      flow: a transformed distribution whose bijector takes `conditional_input`.
+      flow: a transformed distribution whose bijector takes `conditional_input`; or one that has a
+        `condition` of its own, as a `gx.distributions.Autoregressive`.
       conditional_input: context `[*batch, *conditional_event_shape]`.
 
     Returns:
@@ -39,6 +40,8 @@ def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distributio
     assert bound.sample(10, seed=[1, 2]).shape == [10, 5, 2]
     ```
     """
+    if isinstance(flow, tfd.Distribution) and hasattr(flow, "condition"):
+        return flow.condition(conditional_input)
     bijector = _bijector_of(flow)
     bijector_kwargs(flow, conditional_input)  # Raises where nobody takes it.
     dtype = None if isinstance(conditional_input, tf.Variable) else flow.dtype

@@ -95,9 +95,11 @@ class DensityModel(CheckedModel):
         self._loose_variables: list[keras.Variable] = []
         context = _context_shape(distribution, conditional_event_shape)
         self._awaits_contexts = context is None and isinstance(distribution, Conditional)
+        # Whole numbers may come in any dtype.
+        any_dtype = preprocessing is not None or contexts.holds_whole_numbers(distribution)
         self._check = data_lib.DataCheck(
             tuple(self._events.shape[1:].as_list()),
-            None if preprocessing is not None else self._events.dtype,
+            None if any_dtype else self._events.dtype,
             () if self._awaits_contexts else context,
             getattr(preprocessing or distribution, "check_values", None),
             getattr(preprocessing, "assertions", None),
@@ -125,6 +127,9 @@ class DensityModel(CheckedModel):
             same = "`conditional_input` and `x` must have as many rows"
             tf.debugging.assert_equal(tf.shape(context)[0], tf.shape(x)[0], same)
             context = tf.identity(context)
+        if training:
+            step = tf.convert_to_tensor(getattr(self.optimizer, "iterations", 0))
+            return contexts.training_log_prob(self.distribution, x, context, step)
         return contexts.log_prob(self.distribution, x, context)
 
     def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:
@@ -245,8 +250,7 @@ def _context_shape(distribution: Any, given: tuple[int, ...] | None) -> tuple[in
     if given is None:
         return known
     given = checks.shape_tuple("conditional_event_shape", given)
-    if not isinstance(distribution, Conditional):
-        flows.bijector_kwargs(distribution, tf.zeros(given))  # Raises where nobody takes it.
+    contexts.check_takes_context(distribution, given)
     if known not in (None, given):
         expected = f"{known}, as the networks of the distribution have it"
         raise ValueError(checks.message("conditional_event_shape", expected, given))

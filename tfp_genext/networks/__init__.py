@@ -1,8 +1,19 @@
-"""Keras layers that serve as conditioners."""
+"""Keras layers that serve as conditioners, and as networks of autoregressive distributions."""
 
 from tfp_genext.networks.conv import ConvNet, WeightNormConv
 from tfp_genext.networks.made import MADE
 from tfp_genext.networks.mlp import MLP
 from tfp_genext.networks.moments import MovingMoments
+from tfp_genext.networks.pixel_cnn import PixelCNN, PlainPixelCNN
+from tfp_genext.networks.raster import RasterNetwork
 
-__all__ = ["MADE", "MLP", "ConvNet", "MovingMoments", "WeightNormConv"]
+__all__ = [
+    "MADE",
+    "MLP",
+    "ConvNet",
+    "MovingMoments",
+    "PixelCNN",
+    "PlainPixelCNN",
+    "RasterNetwork",
+    "WeightNormConv",
+]

@@ -40,17 +40,21 @@ class Problem:
       update: elementwise and pure, from `params_size` parameters and noise of one shape; one that
         says it is `heavy` is traced once, and evaluated for blocks of dimensions.
       tolerance: relative change at which a block counts as solved; 0 for none at all.
+      encode: from dimensions `[b, N]` to what the network sees of them, `[b * inputs, N]`.
+      observed: how many dimensions, the first ones, are known: their noise is their value.
     """
 
     structure: Structure
     activation: Callable
     update: Update
     tolerance: float
+    encode: Callable[[tf.Tensor], tf.Tensor]
+    observed: int = 0
 
     def updated(self, flat_params: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Returns what noise `[b, N]` becomes under flat parameters `[b * params_size, N]`."""
         params = self.structure.separate(flat_params)
-        if not (getattr(self.update, "heavy", False) and _is_value(self.update)):
+        if not (getattr(self.update, "heavy", False) and is_value(self.update)):
             return self.update(params, z)
         x = _traced_update(self.update, len(params), z.dtype)(*params, z)
         x.set_shape(z.shape)
@@ -68,7 +72,7 @@ class Problem:
           context: whether what is added differs from row to row.
           rows: how many, where it is one; `None` for any other number.
         """
-        if not (_is_value(self.activation) and _is_value(self.update)):
+        if not all(map(is_value, (self.activation, self.update, self.encode))):
             return self.solve
         return traced(self, dtype, context, rows)
 
@@ -139,12 +143,12 @@ def _signature(structure: Structure, dtype: tf.DType, context: bool, rows: int |
     shapes = structure.shapes
     return [
         tuple(tf.TensorSpec(shape, dtype) for shape in shapes),
-        tuple(tf.TensorSpec([h, rows if context else 1], dtype) for _, h in shapes),
+        tuple(tf.TensorSpec([h, rows if context else 1], dtype) for h in structure.widths[1:]),
         tf.TensorSpec([rows, structure.size], dtype),
     ]
 
 
-def _is_value(thing: Any) -> bool:
+def is_value(thing: Any) -> bool:
     """Tells whether something equal to this will always mean the same as this does now.
 
     That is so for a function that closes over nothing, and for a frozen dataclass that holds
@@ -152,15 +156,15 @@ def _is_value(thing: Any) -> bool:
     """
     if inspect.isfunction(thing):
         defaults = (*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values())
-        return thing.__closure__ is None and all(map(_is_value, defaults))
+        return thing.__closure__ is None and all(map(is_value, defaults))
     parameters = getattr(type(thing), "__dataclass_params__", None)
     if parameters is not None:
         fields = {field.name for field in dataclasses.fields(thing)}
         held = vars(thing)
         own = type(thing).__hash__ is not None and parameters.frozen and fields == set(held)
-        return own and all(map(_is_value, held.values()))
+        return own and all(map(is_value, held.values()))
     if isinstance(thing, tuple):
-        return all(map(_is_value, thing))
+        return all(map(is_value, thing))
     return thing is None or isinstance(thing, (bool, int, float, str))
 
 
@@ -186,18 +190,20 @@ class _System:
 
     def _leaves(self) -> list[int]:
         """Returns the edges of the leaves, the blocks of dimensions at which halving ends."""
-        size = self.structure.size
-        single = size <= _MOST_SINGLE and not getattr(self.problem.update, "heavy", False)
-        number = size if single else min(_MOST_BLOCKS, round(math.sqrt(size)))
-        return np.linspace(0, size, number + 1).round().astype(int).tolist()
+        start, size = self.problem.observed, self.structure.size
+        left = size - start
+        single = left <= _MOST_SINGLE and not getattr(self.problem.update, "heavy", False)
+        number = left if single else min(_MOST_BLOCKS, round(math.sqrt(left)))
+        edges = np.linspace(start, size, number + 1).round().astype(int).tolist()
+        return [0, *edges] if start else edges
 
     def _constants(self, offsets: Sequence[tf.Tensor], z: tf.Tensor) -> list[tf.Tensor]:
         """Returns, for all units that see a dimension, the sum of what they get from no other."""
         still, moving = self.structure.units(-1, 0), self.structure.units(0, self.structure.size)
         sums = [offset[own] for offset, own in zip(offsets, still[1:], strict=True)]
-        units = [z[:0], *_Block(self.problem, sums, self._products(still, still)).evaluate(z[:0])]
+        units = _Block(self.problem, sums, self._products(still, still)).evaluate(z[:0])
         sums = [offset[own] for offset, own in zip(offsets, moving[1:], strict=True)]
-        return _added(sums, units, self._products(still, moving))
+        return self._added(sums, [z[:0], *units], self._products(still, moving))
 
     def _halves(
         self, edges: Sequence[int], sums: Sequence[tf.Tensor], z: tf.Tensor
@@ -212,7 +218,7 @@ class _System:
         if len(edges) == 2:
             own = self.structure.units(*edges)
             block = _Block(self.problem, sums, self._products(own, own))
-            x = block.solve(z)
+            x = z if edges[-1] <= self.problem.observed else block.solve(z)
             return [x, *block.evaluate(x)]
         half = len(edges) // 2
         before = self.structure.units(edges[0], edges[half])
@@ -221,14 +227,15 @@ class _System:
             *(_cut(x, own) for x, own in zip([z, *sums], before, strict=True)), strict=True
         )
         first = self._halves(edges[: half + 1], early, z_early)
-        late = _added(late, first, self._products(before, after))
+        late = self._added(late, first, self._products(before, after))
         second = self._halves(edges[half:], late, z_late)
         return [tf.concat(pair, axis=0) for pair in zip(first, second, strict=True)]
 
     def _products(self, before: Sequence[slice], after: Sequence[slice]) -> dict[int, tf.Tensor]:
         """Returns the masked matrices from units to units by layer, without the void ones."""
         found = {}
-        for layer, (rows, columns) in enumerate(zip(before[:-1], after[1:], strict=True)):
+        for layer in range(len(self.kernels)):
+            rows, columns = self.structure.block(layer, before, after)
             mask = self.structure.mask(layer, rows, columns)
             # A product of width zero crashes inside a loop.
             if mask.any():
@@ -236,12 +243,24 @@ class _System:
                 found[layer] = masked(tf.slice(self.kernels[layer], corner, mask.shape), mask)
         return found
 
+    def _added(
+        self,
+        sums: Sequence[tf.Tensor],
+        units: Sequence[tf.Tensor],
+        products: Mapping[int, tf.Tensor],
+    ) -> list[tf.Tensor]:
+        """Returns the sums of each layer with what earlier units contribute.
 
-def _added(
-    sums: Sequence[tf.Tensor], units: Sequence[tf.Tensor], products: Mapping[int, tf.Tensor]
-) -> list[tf.Tensor]:
-    """Returns the sums of each layer with what the units of the layer before contribute."""
-    return [_with_product(s, products.get(i), h) for i, (s, h) in enumerate(zip(sums, units))]
+        Args:
+          sums: of each layer.
+          units: dimensions, hidden units and flat parameters, `[h, N]` each.
+          products: masked matrices by layer.
+        """
+        seen = self.problem.encode(units[0])
+        below = zip(sums, [seen, *units[1:]])
+        added = [_with_product(total, products.get(i), h) for i, (total, h) in enumerate(below)]
+        added[-1] = _with_product(added[-1], products.get(self.structure.layers), seen)
+        return added
 
 
 def _with_product(total: tf.Tensor, product: tf.Tensor | None, h: tf.Tensor) -> tf.Tensor:
@@ -269,18 +288,21 @@ class _Block:
 
     def evaluate(self, x: tf.Tensor) -> list[tf.Tensor]:
         """Returns the hidden units of each layer and the flat parameters."""
-        layers, h = [], x
+        seen = h = self.problem.encode(x)
+        number = len(self.sums)
+        layers = []
         for layer, total in enumerate(self.sums):
             h = _with_product(total, self.products.get(layer), h)
-            if layer + 1 < len(self.sums):
+            if layer + 1 < number:
                 h = self.problem.activation(h)
             layers.append(h)
+        layers[-1] = _with_product(h, self.products.get(number), seen)
         return layers
 
     def solve(self, z: tf.Tensor) -> tf.Tensor:
         """Returns x = update(params(x), z), differentiable by the implicit function theorem."""
         number = len(self.sums)
-        if number - 1 not in self.products:
+        if not {number - 1, number} & set(self.products):
             # The parameters do not depend on x: it is a single dimension.
             return self.problem.updated(self.sums[-1], z)
 

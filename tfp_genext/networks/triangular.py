@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -29,38 +29,71 @@ class Structure:
       params_size: number of parameters for each dimension.
       hidden_units: width of each hidden layer.
       first: smallest degree of a hidden unit, see `masks.autoregressive_degrees`.
+      inputs: number of inputs by which the network sees a dimension.
+      direct: whether a last matrix leads from the inputs to the parameters.
+      hidden_degrees: ascending degrees of each hidden layer. Default: spread evenly.
     """
 
     size: int
     params_size: int
     hidden_units: tuple[int, ...]
     first: int
+    inputs: int = 1
+    direct: bool = False
+    hidden_degrees: tuple[tuple[int, ...], ...] | None = None
+
+    @property
+    def layers(self) -> int:
+        """Number of layers, the one of the parameters among them."""
+        return len(self.hidden_units) + 1
+
+    @property
+    def widths(self) -> list[int]:
+        """Number of units of each layer, the inputs first and the parameters last."""
+        return [self.size * self.inputs, *self.hidden_units, self.size * self.params_size]
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        """Shape of each layer's matrix."""
-        widths = [self.size, *self.hidden_units, self.size * self.params_size]
-        return list(itertools.pairwise(widths))
+        """Shape of each layer's matrix, and of the direct one."""
+        shapes = list(itertools.pairwise(self.widths))
+        return [*shapes, (self.widths[0], self.widths[-1])] if self.direct else shapes
 
     @functools.cached_property
     def degrees(self) -> list[np.ndarray]:
-        """Ascending degrees of the inputs and of each hidden layer."""
-        return masks.autoregressive_degrees(self.size, self.hidden_units, first=self.first)
+        """Ascending degrees of the dimensions and of each hidden layer."""
+        spread = masks.autoregressive_degrees(self.size, self.hidden_units, first=self.first)
+        if self.hidden_degrees is None:
+            return spread
+        return [spread[0], *map(np.array, self.hidden_degrees)]
 
     @functools.cached_property
-    def _limits(self) -> list[np.ndarray]:
-        """Largest degree that a unit of the hidden layers, and a parameter, may look at."""
-        return [*self.degrees[1:], np.repeat(self.degrees[0], self.params_size) - 1]
+    def seen(self) -> list[np.ndarray]:
+        """Degrees of what each matrix multiplies."""
+        inputs: np.ndarray = np.repeat(self.degrees[0], self.inputs)
+        return [inputs, *self.degrees[1:], inputs][: len(self.shapes)]
+
+    @functools.cached_property
+    def limits(self) -> list[np.ndarray]:
+        """Largest degrees that the units which each matrix leads to may look at."""
+        params: np.ndarray = np.repeat(self.degrees[0], self.params_size) - 1
+        return [*self.degrees[1:], params, params][: len(self.shapes)]
 
     def mask(self, layer: int, rows: slice, columns: slice) -> np.ndarray:
-        """Returns the boolean mask of a block of a layer's matrix."""
-        return self.degrees[layer][rows, None] <= self._limits[layer][None, columns]
+        """Returns the boolean mask of a block of a matrix."""
+        return self.seen[layer][rows, None] <= self.limits[layer][None, columns]
+
+    def block(
+        self, layer: int, before: Sequence[slice], after: Sequence[slice]
+    ) -> tuple[slice, slice]:
+        """Returns where a matrix leads from some units to others, both as `units` gives them."""
+        from_inputs = layer in (0, self.layers)
+        rows = _times(before[0], self.inputs) if from_inputs else before[layer]
+        return rows, after[min(layer + 1, self.layers)]
 
     def units(self, start: int, stop: int) -> list[slice]:
         """Returns where the units of degrees above `start`, up to `stop`, stand in each layer."""
         own = [slice(_count(d, start), _count(d, stop)) for d in self.degrees]
-        size = self.params_size
-        return [*own, slice(own[0].start * size, own[0].stop * size)]
+        return [*own, _times(own[0], self.params_size)]
 
     @functools.cached_property
     def _groups(self) -> list[list[slice]]:
@@ -70,23 +103,43 @@ class Structure:
         edges = np.linspace(0, self.size, number + 1).round().astype(int).tolist()
         return list(zip(*(self.units(*pair) for pair in itertools.pairwise([-1, *edges[1:]]))))
 
-    def grouped(self, x: tf.Tensor) -> Sequence[tf.Tensor]:
-        """Returns the inputs `[D, N]` in groups, as `sums` takes them."""
-        return tf.split(x, _sizes(self._groups[0]))
+    def params(
+        self,
+        kernels: Sequence[tf.Tensor],
+        offsets: Sequence[tf.Tensor],
+        activation: Callable,
+        inputs: tf.Tensor,
+    ) -> tf.Tensor:
+        """Returns the flat parameters `[D * params_size, N]`, without most void products.
 
-    def sums(
-        self, layer: int, kernel: tf.Tensor, offset: tf.Tensor, units: Sequence[tf.Tensor]
+        Args:
+          kernels: the matrices, not masked.
+          offsets: what is added in each layer, `[H, N]` or `[H, 1]`.
+          activation: of the hidden layers.
+          inputs: `[D * inputs, N]`.
+        """
+        seen = tf.split(inputs, _sizes([_times(g, self.inputs) for g in self._groups[0]]))
+        units: Sequence[tf.Tensor] = seen
+        for layer, offset in enumerate(offsets):
+            sums = self._sums(layer, kernels[layer], units, offset)
+            units = [activation(h) for h in sums] if layer + 1 < self.layers else sums
+        if self.direct:
+            units = self._sums(self.layers, kernels[-1], seen, tf.concat(units, axis=0))
+        return tf.concat(units, axis=0)
+
+    def _sums(
+        self, layer: int, kernel: tf.Tensor, units: Sequence[tf.Tensor], offset: tf.Tensor
     ) -> list[tf.Tensor]:
         """Returns masked kernel^T units + offset, group by group, without most void products.
 
         Args:
-          layer: which one.
-          kernel: its matrix.
+          layer: of the matrix.
+          kernel: the matrix.
+          units: what it multiplies, in groups `[h, N]`.
           offset: what is added, `[H, N]` or `[H, 1]`.
-          units: of the layer before, in groups `[h, N]`.
         """
         rows = tf.shape(units[0])[1]
-        columns = self._groups[layer + 1]
+        columns = self._groups[min(layer + 1, self.layers)]
         terms: list[list[tf.Tensor]] = [[] for _ in columns]
         for before, after, block in self._blocks(layer, kernel):
             terms[after].append(tf.matmul(block, units[before], transpose_a=True))
@@ -97,7 +150,8 @@ class Structure:
 
     def _blocks(self, layer: int, kernel: tf.Tensor) -> Iterator[tuple[int, int, tf.Tensor]]:
         """Yields two groups and the masked matrix from one to the other, unless it is void."""
-        rows, columns = self._groups[layer : layer + 2]
+        groups = [self.block(layer, group, group) for group in zip(*self._groups, strict=True)]
+        rows, columns = zip(*groups, strict=True)
         for before, strip in enumerate(tf.split(kernel, _sizes(rows))):
             # Splitting, not slicing: its gradient is one concatenation.
             void = columns[before].start
@@ -120,6 +174,10 @@ class Structure:
 def masked(kernel: tf.Tensor, mask: np.ndarray) -> tf.Tensor:
     """Returns a kernel with zeros where the mask is false."""
     return kernel if mask.all() else kernel * tf.constant(mask, kernel.dtype)
+
+
+def _times(units: slice, number: int) -> slice:
+    return slice(units.start * number, units.stop * number)
 
 
 def _sizes(slices: Sequence[slice]) -> list[int]:

@@ -14,6 +14,7 @@ import tensorflow_probability as tfp
 
 from tfp_genext import checks
 from tfp_genext.saving import listed
+from tfp_genext.saving.plain import PlainData
 
 _PLAIN = (bool, int, float, str, type(None))
 _UNREADABLE = (
@@ -71,6 +72,7 @@ class _Reader:
             "transformed variable": self._transformed_variable,
             "deferred tensor": self._deferred_tensor,
             "layer": self._layer,
+            "plain data": _plain_data,
             "tensor": lambda node, path: tf.constant(_new_array(node, path)),
             "array": _new_array,
             "float": lambda node, path: float(node["value"]),
@@ -127,6 +129,13 @@ class _Reader:
             dtype=node["dtype"],
             name=node["name"],
         )
+
+
+def _plain_data(node: dict[str, Any], path: str) -> PlainData:
+    value = keras.saving.deserialize_keras_object(node["config"])
+    if not isinstance(value, PlainData):
+        raise ValueError(checks.message(path, "plain data of tfp_genext", value))
+    return value
 
 
 def _new_variable(node: dict[str, Any], path: str) -> tf.Variable:

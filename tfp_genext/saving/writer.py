@@ -16,6 +16,7 @@ import tensorflow_probability as tfp
 
 from tfp_genext import checks, transformers
 from tfp_genext.saving import keras_layers, listed
+from tfp_genext.saving.plain import PlainData
 
 _HOLDABLE = (
     "something a file can hold: a number, string, dtype, tensor, variable, Keras layer, one of "
@@ -66,6 +67,10 @@ class _Writer:
             tfp.util.TransformedVariable: self._shared(self._transformed_variable),
             tfp.util.DeferredTensor: self._shared(self._deferred_tensor),
             keras.Layer: self._shared(self._layer),
+            PlainData: lambda value, path: {
+                "kind": "plain data",
+                "config": keras.saving.serialize_keras_object(value),
+            },
             (tfp.distributions.Distribution, tfp.bijectors.Bijector): self._shared(self._instance),
             (transformers.Transformer, transformers.ScaleMap): self._dataclass,
             tf.DType: lambda value, path: {"kind": "dtype", "name": value.name},

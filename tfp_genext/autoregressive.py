@@ -1,0 +1,237 @@
+"""Recipes: functions that build autoregressive networks and return an ordinary TFP distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tfp_genext import checks, networks
+from tfp_genext.distributions import (
+    Autoregressive,
+    Head,
+    IndependentBernoulli,
+    IndependentCategorical,
+    QuantizedLogistics,
+)
+from tfp_genext.flows.plan import dtypes
+
+
+def made(
+    event_shape: Sequence[int],
+    *,
+    hidden_units: Sequence[int],
+    num_classes: int = 2,
+    head: Head | None = None,
+    num_masks: int = 1,
+    mask_seed: int = 0,
+    direct: bool = True,
+    dropout: float = 0.0,
+    order: Sequence[int] | None = None,
+    activation: Any = "relu",
+    conditional_event_shape: Sequence[int] | None = None,
+    dtype: Any = None,
+    validate_args: bool = False,
+    name: str = "made",
+) -> Autoregressive:
+    """Returns an autoregressive distribution of vectors by one masked network.
+
+        log p(x) = sum_k log p(x_k | x_1 ... x_(k-1))         in the order of the network
+
+    Entries are bits unless `num_classes` or `head` say otherwise. A density costs one evaluation of
+    the network and a sample a few, as MADE solves its triangular system by halves. With several
+    masks it is the mixture of as many models that share their weights (Germain et al., 2015 [1]).
+
+    Args:
+      event_shape: shape of one event; entries of images are taken row by row.
+      hidden_units: widths of the hidden layers.
+      num_classes: entries are 0 to num_classes - 1: bits for 2; the network sees more classes as
+        vectors with a single 1. Default: 2.
+      head: what entries are given their parameters, in place of classes, such as
+        `gx.distributions.IndependentNormal([])`, or a `gx.distributions.Mixture` of these. Default:
+        classes.
+      num_masks: number of masks; `DensityModel` trains them in turn. Default: 1.
+      mask_seed: of the masks, where there are several. Default: 0.
+      direct: whether entries reach the parameters of later ones directly too. Default: `True`.
+      dropout: share of hidden units that a step of training leaves out. Default: 0.
+      order: entries in the order in which they are generated; goes with a single mask. Default:
+        first to last.
+      activation: Keras activation of the hidden layers. Default: `"relu"`.
+      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
+      dtype: dtype of the networks. Default: Keras' dtype policy.
+      validate_args: passed to TFP. Default: `False`.
+      name: name of the distribution.
+
+    Returns:
+      A `gx.distributions.Autoregressive`; when new, its entries are independent.
+
+    Raises:
+      ValueError: for sizes out of range, an order that is no permutation, or a head of other
+        events.
+      TypeError: for sizes that are no integers, or a head that is none.
+
+    Example:
+
+    ```python
+    import tfp_genext as gx
+
+    distribution = gx.autoregressive.made([6], hidden_units=[32], num_masks=4)
+    assert distribution.sample(10, seed=[1, 2]).shape == [10, 6]
+    ```
+
+    #### References
+
+    [1]: Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle. MADE: Masked Autoencoder for
+         Distribution Estimation. 2015. https://arxiv.org/abs/1502.03509
+    """
+    event_shape = checks.shape_tuple("event_shape", event_shape)
+    head, entry = _heads(head, num_classes)
+    size = math.prod(event_shape)
+    classes = entry.num_classes if isinstance(entry, IndependentCategorical) else None
+    network = networks.MADE(
+        size,
+        entry.params_size,
+        hidden_units,
+        activation=activation,
+        order=order,
+        num_masks=num_masks,
+        mask_seed=mask_seed,
+        direct=direct,
+        dropout=dropout,
+        num_classes=classes,
+        input_range=None if classes else _range(entry),
+        conditional_event_shape=conditional_event_shape,
+        dtype=dtypes(dtype)[0],
+    )
+    network.build((None, size))
+    return Autoregressive(
+        network, head, event_shape=event_shape, validate_args=validate_args, name=name
+    )
+
+
+def pixel_cnn(
+    image_shape: Sequence[int],
+    *,
+    num_layers: int,
+    filters: int,
+    num_classes: int = 2,
+    head: Head | None = None,
+    gated: bool = True,
+    kernel_size: int = 3,
+    first_kernel_size: int = 7,
+    conditional_event_shape: Sequence[int] | None = None,
+    dtype: Any = None,
+    validate_args: bool = False,
+    name: str = "pixel_cnn",
+) -> Autoregressive:
+    """Returns an autoregressive distribution of images by masked convolutions.
+
+        log p(x) = sum_k log p(x_k | x_1 ... x_(k-1))         row by row, channels last
+
+    A density costs one evaluation of the network. A sample computes each activation once, row by
+    row and pixel by pixel, in place of a pass of the whole network for each entry (van den Oord et
+    al., 2016 [1], [2]).
+
+    Args:
+      image_shape: `[H, W, C]`.
+      num_layers: number of layers of the network.
+      filters: width of the layers, a multiple of C.
+      num_classes: entries are 0 to num_classes - 1: bits for 2, and a softmax for more. Default: 2.
+      head: what entries are given their parameters, in place of classes, such as
+        `gx.distributions.QuantizedLogistics([])` for pixels of 256 values. Default: classes.
+      gated: whether the network is `gx.networks.PixelCNN`, which has no blind spot, and not
+        `gx.networks.PlainPixelCNN`. Default: `True`.
+      kernel_size: odd. Default: 3.
+      first_kernel_size: of the first layer, odd. Default: 7.
+      conditional_event_shape: shape of one event of `conditional_input`, such as a class as a
+        vector with a single 1. Default: none.
+      dtype: dtype of the network. Default: Keras' dtype policy.
+      validate_args: passed to TFP. Default: `False`.
+      name: name of the distribution.
+
+    Returns:
+      A `gx.distributions.Autoregressive`; when new, its entries are independent.
+
+    Raises:
+      ValueError: for sizes out of range, or a head of other events.
+      TypeError: for sizes that are no integers, or a head that is none.
+
+    Example:
+
+    ```python
+    import tfp_genext as gx
+
+    distribution = gx.autoregressive.pixel_cnn([6, 6, 1], num_layers=2, filters=8)
+    assert distribution.sample(3, seed=[1, 2]).shape == [3, 6, 6, 1]
+    ```
+
+    #### References
+
+    [1]: Aaron van den Oord, Nal Kalchbrenner, Koray Kavukcuoglu. Pixel Recurrent Neural Networks.
+         2016. https://arxiv.org/abs/1601.06759
+    [2]: Aaron van den Oord, Nal Kalchbrenner, Oriol Vinyals, Lasse Espeholt, Alex Graves, Koray
+         Kavukcuoglu. Conditional Image Generation with PixelCNN Decoders. 2016.
+         https://arxiv.org/abs/1606.05328
+    """
+    network = networks.PixelCNN if gated else networks.PlainPixelCNN
+    return _of_images(
+        network,
+        image_shape,
+        head,
+        num_classes,
+        conditional_event_shape,
+        dtype,
+        validate_args,
+        name,
+        num_layers=num_layers,
+        filters=filters,
+        kernel_size=kernel_size,
+        first_kernel_size=first_kernel_size,
+    )
+
+
+def _of_images(
+    kind: type[networks.RasterNetwork],
+    image_shape: Sequence[int],
+    head: Head | None,
+    num_classes: int,
+    conditional_event_shape: Sequence[int] | None,
+    dtype: Any,
+    validate_args: bool,
+    name: str,
+    **options: Any,
+) -> Autoregressive:
+    """Returns the distribution of a network of images, its variables made."""
+    head, entry = _heads(head, num_classes)
+    network = kind(
+        checks.image_shape("image_shape", image_shape),
+        entry.params_size,
+        input_range=_range(entry),
+        conditional_event_shape=conditional_event_shape,
+        dtype=dtypes(dtype)[0],
+        **options,
+    )
+    network.build((None, *network.image_shape))
+    return Autoregressive(
+        network, head, event_shape=network.image_shape, validate_args=validate_args, name=name
+    )
+
+
+def _heads(head: Head | None, num_classes: int) -> tuple[Head, Head]:
+    """Returns a head, classes if none is given, and that of one entry."""
+    num_classes = checks.positive_int("num_classes", num_classes, minimum=2)
+    if head is None:
+        bits = num_classes == 2
+        head = IndependentBernoulli(()) if bits else IndependentCategorical((), num_classes)
+    if not isinstance(head, Head):
+        raise TypeError(checks.message("head", "a head of gx.distributions, or None", head))
+    return head, head.entry()
+
+
+def _range(entry: Head) -> tuple[float, float] | None:
+    """Returns smallest and largest entry of a head, where it has them."""
+    if isinstance(entry, IndependentBernoulli):
+        return 0.0, 1.0
+    if isinstance(entry, QuantizedLogistics):
+        return 0.0, entry.num_values - 1.0
+    return (0.0, entry.num_classes - 1.0) if isinstance(entry, IndependentCategorical) else None

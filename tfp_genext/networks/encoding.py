@@ -1,0 +1,71 @@
+"""How a network sees an entry of an event: as it is, in a range, or as one of several classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfp_genext import checks
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """Entries from `low` to `high` become numbers from -1 to 1; without a range they stay.
+
+    Args:
+      low: smallest entry.
+      high: largest entry.
+    """
+
+    low: float = -1.0
+    high: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """How many numbers an entry becomes."""
+        return 1
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns what the network sees of entries `[D, ...]`, `[D * size, ...]`."""
+        if (self.low, self.high) == (-1.0, 1.0):
+            return x
+        return (x - self.low) * (2.0 / (self.high - self.low)) - 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class OneHot:
+    """Entries from 0 to `num_classes - 1` become vectors with a single 1."""
+
+    num_classes: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers an entry becomes."""
+        return self.num_classes
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns what the network sees of entries `[D, N]`, `[D * num_classes, N]`."""
+        classes = tf.one_hot(tf.cast(x, tf.int32), self.num_classes, axis=1, dtype=x.dtype)
+        return tf.reshape(classes, [x.shape[0] * self.num_classes, tf.shape(x)[1]])
+
+
+def in_range(input_range: Sequence[float] | None) -> Encoding:
+    """Returns the encoding of a range of entries, `(low, high)`, or of none."""
+    if input_range is None:
+        return Encoding()
+    return Encoding(*checked_range("input_range", input_range))
+
+
+def checked_range(name: str, value: Any) -> tuple[float, float]:
+    """Returns two finite numbers, the second above the first."""
+    expected = "a pair of finite numbers, the second above the first"
+    try:
+        low, high = (float(v) for v in value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(checks.message(name, expected, value)) from error
+    if not -float("inf") < low < high < float("inf"):
+        raise ValueError(checks.message(name, expected, value))
+    return low, high
