@@ -227,7 +227,7 @@ def _graph(network: RasterNetwork, update: Update, observed: int) -> Callable:
     key = (update, observed)
     if key not in own:
         # A graph that held the network would keep itself alive.
-        weak = weakref.proxy(network)
+        weak: Any = weakref.proxy(network)
 
         def run(z: tf.Tensor, context: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
             return _Scan(weak, update, context, observed).run(z)
