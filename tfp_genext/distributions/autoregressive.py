@@ -219,12 +219,7 @@ class Autoregressive(tfd.Distribution):
         if num_observed > size:
             expected = f"at most {size}, the number of entries"
             raise ValueError(checks.message("num_observed", expected, num_observed))
-        x = tf.convert_to_tensor(x)
-        if x.shape[-len(self._event) :] != list(self._event):
-            raise ValueError(
-                f"`x` must be of shape [..., {', '.join(map(str, self._event))}]. "
-                f"Received: shape {list(x.shape)}"
-            )
+        x = self._checked_shape(x)
         observed = self.order_of_entries() < num_observed
         self._check_values(x, observed)
         known = tf.cast(x, self._float_dtype)
@@ -297,12 +292,12 @@ class Autoregressive(tfd.Distribution):
         """
         if self._num_masks == 1:
             return self.log_prob(x, conditional_input=conditional_input)
-        x = tf.convert_to_tensor(x)
+        x = self._checked_shape(x)
         params = self._params(x, conditional_input, tf.cast(step, tf.int32) % self._num_masks)
         return self._log_prob_given(params, x)
 
     def _log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> tf.Tensor:
-        self._check_values(x)
+        self._check_values(self._checked_shape(x))
         found = [
             self._log_prob_given(self._params(x, conditional_input, mask), x)
             for mask in range(self._num_masks)
@@ -409,6 +404,15 @@ class Autoregressive(tfd.Distribution):
         seen, own = (*self._seen_event, *after), (*self._event, *after)
         return x if seen == own else _event_as(x, seen, own)
 
+    def _checked_shape(self, x: Any) -> tf.Tensor:
+        x = tf.convert_to_tensor(x)
+        if x.shape.rank is not None and x.shape[-len(self._event) :] != list(self._event):
+            raise ValueError(
+                f"`x` must be of shape [..., {', '.join(map(str, self._event))}]. "
+                f"Received: shape {list(x.shape)}"
+            )
+        return x
+
     def _check_values(self, x: tf.Tensor, where: np.ndarray | None = None) -> None:
         """Raises for entries outside the support, in an eager call."""
         if not hasattr(x, "numpy") or not tf.executing_eagerly():
@@ -479,11 +483,12 @@ def _uniform(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 
 def _event_as(x: tf.Tensor, before: Sequence[int], after: Sequence[int]) -> tf.Tensor:
+    """Returns events of one shape in another of as many entries."""
     batch = x.shape[: x.shape.rank - len(before)]
-    known = batch.as_list() if batch.is_fully_defined() else tf.shape(x)[: batch.rank]
-    return tf.ensure_shape(
-        tf.reshape(x, tf.concat([known, after], axis=0)), batch.concatenate(after)
-    )
+    if batch.is_fully_defined():
+        return tf.reshape(x, [*batch, *after])
+    shape = tf.concat([tf.shape(x)[: batch.rank], after], axis=0)
+    return tf.ensure_shape(tf.reshape(x, shape), batch.concatenate(after))
 
 
 def _checked_entry(network: Any, head: Any) -> Head:

@@ -167,7 +167,7 @@ class QuantizedLogistics(Independent):
 
     def _rounded(self, x: tf.Tensor) -> tf.Tensor:
         # The step of x reaches half to either side, as in `entries`.
-        return tf.clip_by_value(tf.math.ceil(x - 0.5), 0.0, self.num_values - 1.0)
+        return tf.clip_by_value(tf.math.ceil(x - 0.5) + 0.0, 0.0, self.num_values - 1.0)
 
     def check_values(self, x: np.ndarray) -> None:
         wrong = (x < 0) | (x >= self.num_values) | (x != np.floor(x))

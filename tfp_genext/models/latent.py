@@ -13,6 +13,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks, contexts
+from tfp_genext.distributions import Autoregressive
 from tfp_genext.objectives.draws import is_independent
 from tfp_genext.objectives.inference import Inference
 
@@ -180,8 +181,11 @@ def _facts(name: str, distribution: tfd.Distribution) -> _Facts:
 def middle(distribution: tfd.Distribution) -> tf.Tensor:
     """Returns the mean; without one, a flow's of its base's, pushed forward; else the mode.
 
-    Of relaxed classes it is their probabilities.
+    Of relaxed classes it is their probabilities, and of an autoregressive distribution the event of
+    likeliest entries.
     """
+    if isinstance(distribution, Autoregressive):
+        return distribution.greedy()
     try:
         return distribution.mean()
     except NotImplementedError:

@@ -195,7 +195,7 @@ class PixelCNN(_Convolutional):
         rows = state[0]
         for i, vertical in enumerate(self.vertical):
             a = with_context(vertical.of_rows(rows)[:, 0], self.contexts[i], context)
-            links.append(self.links[i](a[:, tf.newaxis])[:, 0])
+            links.append(self.links[i].call(a[:, tf.newaxis])[:, 0])
             after.append(state[i] if i == 0 else rows[:, 1:])
             if i + 1 < self.num_layers:
                 v = gated(a, self.groups)
