@@ -63,7 +63,7 @@ def plain_sight(side, layers):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_gated_form_sees_all_that_comes_before_and_nothing_else(channels):
-    network = built("gated", (4, 4, channels), num_layers=4)
+    network = built("gated", (4, 4, channels), num_layers=4, filters=8 * channels)
     size = 16 * channels
     np.testing.assert_array_equal(seen(network), earlier(size))
 
