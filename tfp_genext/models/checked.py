@@ -38,7 +38,7 @@ class CheckedModel(WholeModel):
     def train_step(self, data: Any) -> dict[str, Any]:
         with tf.GradientTape() as tape:
             logs = super().train_step(self._joined(data))
-        self._check_seen(tape.watched_variables())
+        self._check_seen(tape.watched_variables(), self.optimizer)
         return logs
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -158,6 +158,9 @@ class CheckedModel(WholeModel):
 
     def _checked(self, x: Any, conditional_input: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns data, prepared, and a context, if any, after checking both."""
+        if data_lib.is_stream(x):
+            expected = "an array: `predict` and `evaluate` take datasets and generators"
+            raise TypeError(checks.message("x", expected, type(x)))
         context = self._checked_context(conditional_input)
         data = self._check.prediction(x if context is None else (context, x))
         x = data if context is None else data[1]
@@ -221,8 +224,8 @@ class CheckedModel(WholeModel):
         del batch_size
         return data
 
-    def _check_seen(self, used: Sequence[tf.Variable]) -> None:
-        held = tracking.tf_variables(self) | tracking.own_variables(self.optimizer)
+    def _check_seen(self, used: Sequence[tf.Variable], optimizer: Any) -> None:
+        held = tracking.tf_variables(self) | tracking.own_variables(optimizer)
         hidden = [v for v in used if v.trainable and id(v) not in held]
         if hidden:
             raise ValueError(
@@ -261,6 +264,12 @@ def refuse_losses(loss: Any, further: dict[str, Any], expected: str) -> None:
         raise ValueError(
             checks.message("loss_weights", f"None: {expected}", further["loss_weights"])
         )
+
+
+def require_optimizer(name: str, optimizer: Any) -> None:
+    """Raises `ValueError` where `compile` is given no optimizer."""
+    if optimizer is None:
+        raise ValueError(checks.message(name, "a Keras optimizer", None))
 
 
 def _check_batch_size(call: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from tfp_genext.bijectors import act_norm
 from tfp_genext.distributions import Conditional
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses
-from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses
+from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses, require_optimizer
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -177,9 +177,10 @@ class DensityModel(CheckedModel):
           **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:
-          ValueError: where a loss is given.
+          ValueError: where a loss is given, or no optimizer.
         """
         refuse_losses(loss, kwargs, "the loss is the NLL")
+        require_optimizer("optimizer", optimizer)
         super().compile(optimizer=optimizer, **kwargs)
 
     def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:

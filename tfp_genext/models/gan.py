@@ -9,13 +9,13 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, objectives, serving, tracking
+from tfp_genext import checks, flows, objectives, serving, tracking
+from tfp_genext.bijectors import act_norm
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, noise, players
 from tfp_genext.models.checked import CheckedModel, refuse_losses
 from tfp_genext.models.served import gan_signatures
 from tfp_genext.models.whole import distinct
-from tfp_genext.objectives import draws
 
 # Steps after which the average has left the first weights behind.
 _WARM_UP = 10.0
@@ -35,7 +35,8 @@ class GAN(CheckedModel):
     weights over the last steps (Goodfellow et al., 2014 [1]; Karras et al., 2018 [2]).
 
     A flow as generator makes the likelihood of samples and data exact: it is reported as `nll`, and
-    with a weight on it the generator minimises both (Grover et al., 2018 [3]).
+    with a weight on it the generator minimises both (Grover et al., 2018 [3]). Its `ActNorm`s are
+    set by the first batch of `fit`.
 
     Metrics are `generator_loss`, `discriminator_loss` without its penalty, `penalty`, and the mean
     scores `real_score` and `fake_score`; `evaluate` plays with the averaged generator.
@@ -49,7 +50,8 @@ class GAN(CheckedModel):
       generator: a Keras layer from noise to samples, or a flow.
       discriminator: a Keras layer from samples to scores, `[N]` or `[N, 1]`, without any activation
         on the last layer.
-      prior: distribution of the noise, of batch shape `[]`. Default: a flow's own base.
+      prior: distribution of the noise, of batch shape `[]`; variables it has are trained and
+        averaged with the generator's. Default: a flow's own base.
       objective: a game of `gx.objectives`. Default: `gx.objectives.Relativistic()`.
       discriminator_steps: to each step of the generator. Default: 1.
       ema: share of the past in the average of the generator's weights, in [0, 1); less in the
@@ -197,6 +199,17 @@ class GAN(CheckedModel):
         self.generator_optimizer = self.optimizer
         self.discriminator_optimizer = self._scaled(keras.optimizers.get(discriminator_optimizer))
 
+    def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
+        """Initialises the norms of a flow from the first batch."""
+        if not self._players.is_flow or not act_norm.uninitialized(self.generator):
+            return data
+        data, (x, y) = data_lib.first_batch(data, batch_size)
+        context, x = self._parted((x, y) if self._check.conditional else x)
+        flows.initialize(self.generator, x, conditional_input=context)
+        if self._shown is not self._players:
+            self._shown.take_over(self._players)
+        return data
+
     def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         """Returns the discriminator's scores `[N]`, of data or of a pair of contexts and data."""
         del training
@@ -209,6 +222,8 @@ class GAN(CheckedModel):
         return keras.KerasTensor((batch,), dtype=self._players.dtype.name)
 
     def train_step(self, data: Any) -> dict[str, Any]:
+        self._check_player("generator", self._generator_variables())
+        self._check_player("discriminator", self.discriminator.trainable_variables)
         context, x = self._parted(self._joined(data)[0])
         step = tf.convert_to_tensor(self.generator_optimizer.iterations)
         seeds = noise.seeds_of_step(self.seed, step, 2 * self.discriminator_steps + 1)
@@ -221,14 +236,10 @@ class GAN(CheckedModel):
 
     def _average(self, step: tf.Tensor) -> None:
         past = tf.minimum(self.ema, (step + 1.0) / (step + _WARM_UP))
-        players.average(
-            tracking.variables(self._shown.generator),
-            tracking.variables(self._players.generator),
-            1.0 - past,
-        )
+        players.average(self._shown.variables(), self._players.variables(), 1.0 - past)
 
     def _train_discriminator(self, x: Any, context: Any, seed: Any, penalty_seed: Any) -> None:
-        fake = self._players.generated(self._noise(x, seed), context)
+        fake = self._players.generated(self._players.noise(x, seed), context)
         with tf.GradientTape() as tape:
             critic = self._players.critic(context, own=True)
             scored = self.objective.scored(critic, x, tf.stop_gradient(fake), penalty_seed)
@@ -243,9 +254,8 @@ class GAN(CheckedModel):
         _step(self.discriminator_optimizer, tape, total, self.discriminator.trainable_variables)
 
     def _train_generator(self, x: Any, context: Any, seed: Any) -> None:
-        z = self._noise(x, seed)
         with tf.GradientTape() as tape:
-            fake = self._players.generated(z, context, own=True)
+            fake = self._players.generated(self._players.noise(x, seed), context, own=True)
             critic = self._players.critic(context)
             real = tf.stop_gradient(critic(x)) if self.objective.compares else None
             loss = self.objective.generator_loss(real, critic(fake))
@@ -259,12 +269,13 @@ class GAN(CheckedModel):
             total = losses.total(total, layer_losses, training=True)
             total = self.generator_optimizer.scale_loss(total)
         self._generator_loss.update_state(loss)
+        self._check_seen(tape.watched_variables(), self.generator_optimizer)
         _step(self.generator_optimizer, tape, total, self._generator_variables())
 
     def test_step(self, data: Any) -> dict[str, Any]:
         context, x = self._parted(self._joined(data)[0])
         seed, penalty_seed = noise.seeds_of_data(self.seed, x, 2)
-        fake = self._shown.shown(self._noise(x, seed), context)
+        fake = self._shown.shown(self._shown.noise(x, seed), context)
         scored = self.objective.scored(
             lambda samples: self._players.scores(samples, context), x, fake, penalty_seed
         )
@@ -324,9 +335,6 @@ class GAN(CheckedModel):
             )
         return self._shown.log_prob(*self._checked(x, conditional_input))
 
-    def _noise(self, x: tf.Tensor, seed: Any) -> tf.Tensor:
-        return draws.sample_rows(self.prior, tf.shape(x)[0], seed)
-
     def _parted(self, inputs: Any) -> tuple[Any, tf.Tensor]:
         context, x = self._check.batch(inputs, None, None)
         context = None if context is None else tf.cast(context, self._players.dtype)
@@ -345,14 +353,29 @@ class GAN(CheckedModel):
 
     def _keep_parts(self) -> None:
         """Shows Keras the networks and variables of both players and of the average."""
-        generator, shown = self._players.generator, self._shown.generator
-        self._generators = tracking.networks(generator)
-        self._loose_variables = tracking.loose_variables(generator)
-        average = [] if shown is generator else tracking.networks(shown)
-        self._average_variables = [] if shown is generator else tracking.loose_variables(shown)
+        self._generators, self._loose_variables = _held(self._players.noisy_parts)
+        copies = [] if self._shown is self._players else self._shown.noisy_parts
+        # A prior without variables is not copied.
+        copies = [part for part in copies if part is not self._players.prior]
+        average, self._average_variables = _held(copies)
         for part in (*average, *self._average_variables):
             part.trainable = False
         self._networks = distinct([*self._generators, *average, self._players.discriminator])
+        self._check_apart()
+
+    def _check_apart(self) -> None:
+        own = {id(v) for network in self._generators for v in network.variables}
+        shared = [v.path for v in self._players.discriminator.variables if id(v) in own]
+        if shared:
+            expected = "a network that shares no variable with `generator`, its opponent"
+            raise ValueError(checks.message("discriminator", expected, shared))
+
+    def _check_player(self, name: str, variables: list[keras.Variable]) -> None:
+        if not variables:
+            raise ValueError(
+                f"`{name}` must have a trainable variable for `fit`. Received: none that is not "
+                "frozen"
+            )
 
     def _make_metrics(self) -> None:
         self._generator_loss = keras.metrics.Mean(name="generator_loss")
@@ -396,6 +419,12 @@ class GAN(CheckedModel):
     def _tfp_arguments_for_file(self) -> dict[str, Any]:
         prior = None if self._players.is_flow else self.prior
         return {"generator": self.generator, "discriminator": self.discriminator, "prior": prior}
+
+
+def _held(parts: Sequence[Any]) -> tuple[list[keras.Layer], list[keras.Variable]]:
+    """Returns the Keras layers in distributions and layers, and the variables outside of them."""
+    networks = distinct(network for part in parts for network in tracking.networks(part))
+    return networks, distinct(v for part in parts for v in tracking.loose_variables(part))
 
 
 def _step(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -49,11 +48,13 @@ class LatentModel:
         self.dtype = tf.as_dtype(dtype)
         self.context_shape = context_shape
         self.latents = contexts.event_spec(prior)
-        likelihood = self._of_two(self._likelihood_facts, self.latents.shape[1:])
+        self._check_prior()
+        likelihood = self._facts("decoder", self.likelihood, self.latents.shape[1:])
         self.events = tf.TensorSpec([None, *likelihood.event_shape], likelihood.dtype, name="x")
-        posterior = self._of_two(self._posterior_facts, self.events.shape[1:])
-        self.reparameterized = posterior.reparameterized
-        self.kl_formula = posterior.kl_formula
+        posterior = self._facts("encoder", self.posterior, self.events.shape[1:])
+        self._check_posterior(posterior)
+        self.reparameterized = posterior.reparameterization_type == tfd.FULLY_REPARAMETERIZED
+        self.kl_formula = self._knows_kl(posterior)
 
     def posterior(self, x: tf.Tensor, context: Any = None) -> tfd.Distribution:
         """Returns q(z | x) of prepared data `[N, *event]`."""
@@ -132,57 +133,62 @@ class LatentModel:
             return self.prior
         return contexts.bind(self.prior, context)
 
-    def _likelihood_facts(self, z: tf.Tensor, context: Any = None) -> _Facts:
-        return _facts("decoder", self.likelihood(z, context))
+    def _check_prior(self) -> None:
+        if self.context_shape is None and contexts.takes_context(self.prior):
+            expected = "given for a prior that takes a context"
+            raise ValueError(checks.message("conditional_event_shape", expected, None))
+        self._check_dtype("prior", self.latents.dtype)
 
-    def _posterior_facts(self, x: tf.Tensor, context: Any = None) -> _Facts:
-        posterior = self.posterior(x, context)
-        facts = _facts("encoder", posterior)
-        if facts.event_shape != self.latents.shape[1:]:
+    def _check_posterior(self, posterior: tfd.Distribution) -> None:
+        if posterior.event_shape != self.latents.shape[1:]:
             raise ValueError(
                 "`encoder` and `prior` must have the same event shape. Received: "
-                f"{facts.event_shape} and {self.latents.shape[1:]}"
+                f"{posterior.event_shape} and {self.latents.shape[1:]}"
             )
-        prior = self._bound_prior(context)
-        formula = Inference(posterior, prior, tf.zeros_like).kl() is not None
-        return dataclasses.replace(facts, kl_formula=formula)
 
-    def _of_two(self, facts: Callable[..., _Facts], event_shape: Any) -> _Facts:
-        """Returns what is known of a part given two inputs.
+    def _check_dtype(self, name: str, dtype: tf.DType) -> None:
+        if dtype.is_floating and dtype != self.dtype:
+            expected = f"of {self.dtype.name}, the model's dtype, where it is of floating point"
+            raise TypeError(f"`{name}` must be {expected}. Received: dtype {dtype.name}")
+
+    def _knows_kl(self, posterior: tfd.Distribution) -> bool:
+        context = None if self.context_shape is None else self._two(self.context_shape)
+        return Inference(posterior, self._bound_prior(context), tf.zeros_like).kl() is not None
+
+    def _facts(self, name: str, part: Callable, event_shape: Any) -> tfd.Distribution:
+        """Returns the checked distribution of two inputs, whose values say nothing.
 
         Makes the variables of networks that wait for their first call.
         """
         shapes = [event_shape, *([] if self.context_shape is None else [self.context_shape])]
-        return facts(*(tf.zeros([2, *shape], self.dtype) for shape in shapes))
+        inputs = [self._two(shape) for shape in shapes]
+        try:
+            made = part(*inputs)
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            source = "latents of the prior" if name == "decoder" else "data of the decoder"
+            expected = " and a context ".join(str(t.shape.as_list()) for t in inputs)
+            raise ValueError(
+                f"`{name}` must take {source}, {expected} for N = 2. Received: {error}"
+            ) from error
+        if made.batch_shape != [2] or not made.event_shape.is_fully_defined():
+            raise ValueError(
+                f"`{name}` must give distributions of batch shape [N] for inputs [N, ...], as "
+                "`tfd.Independent` gives it, and of a known event shape. Received: batch shape "
+                f"{made.batch_shape} for N = 2, event shape {made.event_shape}"
+            )
+        self._check_dtype(name, made.dtype)
+        return made
 
-
-@dataclasses.dataclass(frozen=True)
-class _Facts:
-    """What is known of a distribution without its values."""
-
-    event_shape: tf.TensorShape
-    dtype: tf.DType
-    reparameterized: bool
-    kl_formula: bool = False
-
-
-def _facts(name: str, distribution: tfd.Distribution) -> _Facts:
-    """Returns what is known of the distribution of two inputs."""
-    if distribution.batch_shape != [2] or not distribution.event_shape.is_fully_defined():
-        raise ValueError(
-            f"`{name}` must give distributions of batch shape [N] for inputs [N, ...], as "
-            "`tfd.Independent` gives it, and of a known event shape. Received: batch shape "
-            f"{distribution.batch_shape} for N = 2, event shape {distribution.event_shape}"
-        )
-    reparameterized = distribution.reparameterization_type == tfd.FULLY_REPARAMETERIZED
-    return _Facts(distribution.event_shape, distribution.dtype, reparameterized)
+    def _two(self, event_shape: Any) -> tf.Tensor:
+        return tf.zeros([2, *event_shape], self.dtype)
 
 
 def middle(distribution: tfd.Distribution) -> tf.Tensor:
     """Returns the mean; without one, a flow's of its base's, pushed forward; else the mode.
 
-    Of relaxed classes it is their probabilities, and of an autoregressive distribution the event of
-    likeliest entries.
+    Of relaxed classes it is their probabilities; of whole numbers cut from a continuous
+    distribution the latter's, within their bounds; of mixtures of these the weighted mean; of an
+    autoregressive distribution the event of likeliest entries.
     """
     if isinstance(distribution, Autoregressive):
         return distribution.greedy()
@@ -194,6 +200,16 @@ def middle(distribution: tfd.Distribution) -> tf.Tensor:
         return distribution.probs_parameter()
     if is_independent(distribution):
         return middle(distribution.distribution)
+    if isinstance(distribution, tfd.MixtureSameFamily) and distribution.dtype.is_floating:
+        weights = distribution.mixture_distribution.probs_parameter()
+        event_ndims = distribution.event_shape.rank
+        weights = weights[(..., *[tf.newaxis] * event_ndims)]
+        middles = middle(distribution.components_distribution)
+        return tf.reduce_sum(weights * middles, axis=-1 - event_ndims)
+    if isinstance(distribution, tfd.QuantizedDistribution):
+        # The whole number is the next one above.
+        whole = middle(distribution.distribution) + 0.5
+        return tf.clip_by_value(whole, distribution.low, distribution.high)
     bijector = getattr(distribution, "bijector", None)
     if isinstance(bijector, tfb.Bijector):
         return bijector.forward(middle(distribution.distribution))

@@ -11,6 +11,9 @@ import tensorflow as tf
 
 from tfp_genext.models.data import NOT_FINITE_LOSS
 
+# What a step of training takes the gradient of, by the ends of the metrics' names.
+_SPOIL = ("loss", "penalty")
+
 
 @tf.custom_gradient
 def required_finite(loss: tf.Tensor) -> tuple[tf.Tensor, Callable]:
@@ -52,7 +55,7 @@ class FiniteLoss(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not self.model.jit_compile:
             return
-        found = {name: float(v) for name, v in (logs or {}).items() if name.endswith("loss")}
+        found = {name: float(v) for name, v in (logs or {}).items() if name.endswith(_SPOIL)}
         if not np.isfinite(list(found.values())).all():
             received = ", ".join(f"{name}={value}" for name, value in found.items())
             raise ValueError(

@@ -25,17 +25,19 @@ class ActiveUnits(keras.metrics.Metric):
 
     def __init__(self, latent_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._rows = self.add_weight(name="rows", initializer="zeros")
-        self._sums = self.add_weight(
-            name="sums", shape=(2, *latent_shape), initializer="zeros", dtype="float32"
-        )
-        self._products = self.add_weight(
-            name="products", shape=tuple(latent_shape), initializer="zeros", dtype="float32"
-        )
+        # In float64: a covariance is the small difference of a mean of products and one of means.
+        shape = tuple(latent_shape)
+        self._rows = self._sum("rows", ())
+        self._sums = self._sum("sums", (2, *shape))
+        self._products = self._sum("products", shape)
+
+    def _sum(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
+        return self.add_weight(name=name, shape=shape, initializer="zeros", dtype="float64")
 
     def update_state(self, first: Any, second: Any) -> None:
         """Takes two estimates of E[z | x], `[N, *latent]`, whose errors do not correlate."""
-        self._rows.assign_add(tf.cast(tf.shape(first)[0], tf.float32))
+        first, second = tf.cast(first, tf.float64), tf.cast(second, tf.float64)
+        self._rows.assign_add(tf.cast(tf.shape(first)[0], tf.float64))
         self._sums.assign_add(tf.stack([tf.reduce_sum(first, 0), tf.reduce_sum(second, 0)]))
         self._products.assign_add(tf.reduce_sum(first * second, axis=0))
 

@@ -11,6 +11,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks, contexts, saving, tracking
+from tfp_genext.objectives import draws
 
 
 class Players:
@@ -91,12 +92,31 @@ class Players:
     def with_average(self) -> Players:
         """Returns players whose generator is a copy of this one."""
         generator = _copied(self.generator)
-        prior = generator.distribution if self.is_flow else self.prior
+        if self.is_flow:
+            prior = generator.distribution
+        else:
+            prior = _copied(self.prior) if self.prior.variables else self.prior
         average = Players(generator, self.discriminator, prior, self.context_shape, self.dtype.name)
-        pairs = zip(tracking.variables(generator), tracking.variables(self.generator), strict=True)
-        for own, current in pairs:
-            own.assign(current)
+        average.take_over(self)
         return average
+
+    @property
+    def noisy_parts(self) -> list[Any]:
+        """What samples come from: the generator, and the prior where it is not a flow's own."""
+        return [self.generator] if self.is_flow else [self.generator, self.prior]
+
+    def variables(self) -> list[tf.Variable]:
+        """Returns the variables that samples depend on."""
+        return [v for part in self.noisy_parts for v in tracking.variables(part)]
+
+    def take_over(self, other: Players) -> None:
+        """Sets these variables to those of other players."""
+        for own, current in zip(self.variables(), other.variables(), strict=True):
+            own.assign(current)
+
+    def noise(self, x: tf.Tensor, seed: Any) -> tf.Tensor:
+        """Returns noise for as many samples as there are rows of data."""
+        return draws.sample_rows(self.prior, tf.shape(x)[0], seed)
 
     def _pushed(self, z: tf.Tensor, context: Any) -> tf.Tensor:
         return contexts.bind(self.generator, context).bijector.forward(z)
@@ -111,8 +131,10 @@ class Players:
         context = None
         if self.context_shape is not None:
             context = tf.zeros([2, *self.context_shape], self.dtype)
-        x = self.shown(self.prior.sample(2, seed=[0, 0]), context)
-        samples, scores = x.shape, self.scores(x, context).shape
+        z = self.prior.sample(2, seed=[0, 0])
+        x = _tried("generator", "noise of the prior", self.shown, z, context)
+        samples = x.shape
+        scores = _tried("discriminator", "samples of the generator", self.scores, x, context).shape
         if not samples.rank or samples[0] != 2 or not samples.is_fully_defined():
             expected = "of shape [N, ...], of a known event shape, for N rows of noise"
             raise ValueError(checks.message("generator", expected, f"{samples} for N = 2"))
@@ -120,6 +142,17 @@ class Players:
             expected = "one score a row, [N] or [N, 1]"
             raise ValueError(checks.message("discriminator", expected, f"{scores} for N = 2"))
         return tf.TensorSpec([None, *samples[1:]], self.dtype, name="x")
+
+
+def _tried(name: str, source: str, part: Callable, x: tf.Tensor, context: Any) -> tf.Tensor:
+    try:
+        return part(x, context)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        shapes = [str(t.shape.as_list()) for t in (x, context) if t is not None]
+        raise ValueError(
+            f"`{name}` must take {source}, {' and a context '.join(shapes)} for N = 2. "
+            f"Received: {error}"
+        ) from error
 
 
 def checked_prior(generator: Any, prior: Any) -> tfd.Distribution:

@@ -15,7 +15,7 @@ from tfp_genext.bijectors import act_norm
 from tfp_genext.contexts import takes_context
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, metrics, noise
-from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses
+from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses, require_optimizer
 from tfp_genext.models.latent import LatentModel, middle
 from tfp_genext.models.served import vae_signatures
 from tfp_genext.models.whole import distinct
@@ -316,11 +316,12 @@ class VAE(CheckedModel):
           **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:
-          ValueError: where a loss or metrics are given.
+          ValueError: where a loss or metrics are given, or no optimizer.
         """
         refuse_losses(loss, kwargs, "the loss is that of `objective`")
         if kwargs.get("metrics") or kwargs.get("weighted_metrics"):
             raise ValueError(checks.message("metrics", "None: the model has its own", kwargs))
+        require_optimizer("optimizer", optimizer)
         super().compile(optimizer=optimizer, **kwargs)
 
     def _export(self, path: Any, overwrite: bool, jit_compile: bool | None) -> None:
