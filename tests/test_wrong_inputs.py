@@ -559,6 +559,12 @@ TABLE = [
         r"`conditional_input` must be of shape \[N, 2\]",
     ),
     (
+        "no optimizer",
+        lambda: gx.models.DensityModel(flow()).compile(optimizer=None),
+        ValueError,
+        "`optimizer` must be a Keras optimizer",
+    ),
+    (
         "MADE of no parameters",
         lambda: gx.networks.MADE(3, 0, [4]),
         ValueError,

@@ -242,3 +242,17 @@ def test_relaxed_bits_are_those_of_tfp_and_never_quite_0_or_1():
     assert np.max(samples) < 1.0 and np.min(samples) > 0.0
     for density in (sure, ours):
         assert np.isfinite(density.log_prob(tf.identity(samples))).all()
+
+
+@pytest.mark.parametrize("log_scale", [-1.0, 0.0, 2.0])
+def test_means_of_quantized_logistics_are_those_of_all_values(log_scale):
+    head = gx.distributions.QuantizedLogistics([6], num_components=3, num_values=16)
+    rng = np.random.default_rng(0)
+    params = rng.normal(size=[6, 9])
+    params[:, 3:6] *= 2.0  # Some beyond the bounds.
+    params[:, 6:] = log_scale
+    made = head(params.reshape([-1]))
+    values = np.arange(16.0)
+    probs = np.exp(made.distribution.log_prob(values[:, np.newaxis]))
+    np.testing.assert_allclose(probs.sum(axis=0), np.ones([6]), rtol=1e-6)
+    np.testing.assert_allclose(made.mean(), values @ probs, atol=0.01)

@@ -166,6 +166,41 @@ class _LikelihoodAlone(gx.objectives.NonSaturating):
         return 0.0 * fake
 
 
+@pytest.mark.parametrize("of_flow", [False, True], ids=["network", "flow"])
+def test_noise_with_variables_is_trained_averaged_and_saved(of_flow, x, tmp_path):
+    noise = tfd.MultivariateNormalDiag(tf.Variable(tf.zeros([D if of_flow else LATENT])))
+    parts = {"prior": noise}
+    if of_flow:
+        flow = gx.flows.real_nvp([D], num_layers=2, hidden_units=[8], base=noise)
+        parts = {"generator": flow, "prior": None}
+    gan = compiled(**parts)
+    gan.fit(x, batch_size=32, verbose=0)
+    moved = gan.prior.trainable_variables[0]
+    assert np.abs(moved).min() > 0.0
+    averaged = gan._shown.prior.variables[0]
+    assert 0.0 < np.abs(averaged).max() < np.abs(moved).max()
+    gan.save(tmp_path / "gan.keras")
+    again = keras.saving.load_model(tmp_path / "gan.keras")
+    np.testing.assert_array_equal(again.sample(5, seed=1), gan.sample(5, seed=1))
+    gan.export(tmp_path / "1", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "1"))
+    given = {"num_samples": tf.constant(5), "seed": tf.constant([0, 1])}
+    samples = served.signatures["sample"](**given)["samples"]
+    np.testing.assert_allclose(samples, gan.sample(5, seed=1), rtol=1e-4, atol=1e-5)
+
+
+def test_norms_of_a_flow_are_set_by_the_first_batch(x):
+    flow = gx.flows.real_nvp([D], num_layers=2, hidden_units=[8], act_norm=True)
+    gan = compiled(0.0, 0.0, generator=flow, prior=None)
+    gan.fit(50.0 + 10.0 * x, batch_size=64, verbose=0)
+    for shown in (gan.generator, gan.averaged_generator):
+        samples = shown.sample(2000, seed=[1, 2])
+        np.testing.assert_allclose(tf.reduce_mean(samples, axis=0), np.full([D], 50.0), atol=5.0)
+        np.testing.assert_allclose(
+            tf.math.reduce_std(samples, axis=0), np.full([D], 10.0), atol=5.0
+        )
+
+
 def test_several_steps_of_the_discriminator_take_fresh_noise(x):
     gan = compiled(0.0, 0.1, discriminator_steps=3)
     gan.fit(x, batch_size=64, verbose=0)
@@ -206,6 +241,35 @@ def without(*names):
         "discriminator_optimizer": keras.optimizers.SGD(0.1),
     }
     return {name: value for name, value in optimizers.items() if name not in names}
+
+
+def _of_inputs(size, outputs):
+    return keras.Sequential([keras.Input([size]), keras.layers.Dense(outputs)])
+
+
+def _sharing():
+    shared = keras.layers.Dense(D)
+    discriminator = [keras.layers.Dense(LATENT), shared, keras.layers.Dense(1)]
+    return registry_models.gan(
+        generator=keras.Sequential([shared]), discriminator=keras.Sequential(discriminator)
+    )
+
+
+def _frozen(player):
+    gan = compiled()
+    getattr(gan, player).trainable = False
+    return gan
+
+
+def _closed():
+    network = keras.layers.Dense(2 * (D - 1))
+    coupling = gx.bijectors.AffineCoupling(
+        1, shift_and_log_scale_fn=lambda x0, n: tf.split(network(x0), 2, axis=-1)
+    )
+    shift = tfp.bijectors.Shift(tf.Variable(tf.zeros([D])))
+    base = tfd.MultivariateNormalDiag(tf.zeros([D]))
+    flow = tfd.TransformedDistribution(base, gx.bijectors.Compose([shift, coupling]))
+    return compiled(generator=flow, prior=None, ema=0.0)
 
 
 GOOD = np.zeros([20, D], "float32")
@@ -283,6 +347,27 @@ WRONG = {
     "no steps": (
         lambda: registry_models.gan(discriminator_steps=0),
         "`discriminator_steps` must be an integer of at least 1",
+    ),
+    "a generator of other noise": (
+        lambda: registry_models.gan(generator=_of_inputs(LATENT + 1, D)),
+        rf"`generator` must take noise of the prior, \[2, {LATENT}\]",
+    ),
+    "a discriminator of other samples": (
+        lambda: registry_models.gan(discriminator=_of_inputs(D + 1, 1)),
+        rf"`discriminator` must take samples of the generator, \[2, {D}\]",
+    ),
+    "a layer of both players": (lambda: _sharing(), "`discriminator` must be a network that"),
+    "a frozen generator": (
+        lambda: _frozen("generator").fit(GOOD, verbose=0),
+        "`generator` must have a trainable variable",
+    ),
+    "a frozen discriminator": (
+        lambda: _frozen("discriminator").fit(GOOD, verbose=0),
+        "`discriminator` must have a trainable variable",
+    ),
+    "a flow with its network in a closure": (
+        lambda: _closed().fit(GOOD, verbose=0),
+        "`generator` and `discriminator` must hold variables where TFP can see them",
     ),
     "a context that is missing": (
         lambda: registry_models.conditional_gan().sample(3),

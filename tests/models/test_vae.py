@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_genext as gx
+from tfp_genext.models.metrics import ActiveUnits
 
 tfd = tfp.distributions
 D, LATENT = registry_models.D, registry_models.LATENT
@@ -125,6 +126,49 @@ def test_reconstructions_are_the_middle_of_the_middle(x):
     np.testing.assert_allclose(flow.reconstruct(x), flow.decode(middle).mean(), rtol=1e-6)
 
 
+def test_pixels_are_reconstructed_by_quantized_logistics(x):
+    """TFP knows no mean of quantised distributions."""
+    head = gx.distributions.QuantizedLogistics([D], num_components=2, num_values=8)
+    vae = registry_models.vae(decoder=registry_models.likelihood(head))
+    found = vae.reconstruct(x)
+    expected = tf.reduce_mean(vae.decode(vae.encode(x).mean()).sample(4000, seed=[1, 2]), axis=0)
+    np.testing.assert_allclose(found, expected, atol=0.15)
+    mixture = gx.distributions.Mixture(2, head)
+    vae = registry_models.vae(decoder=registry_models.likelihood(mixture))
+    assert vae.reconstruct(x).shape == [50, D]
+
+
+def test_layers_that_prepare_data_within_the_support_are_fine():
+    vae = _compiled(preprocessing=keras.layers.Rescaling(1 / 255))
+    x = 255 * np.random.default_rng(0).integers(0, 2, [2100, D])
+    x[2050, 3] = 100  # Not among the first rows.
+    with pytest.raises(ValueError, match="`x` must hold zeros and ones"):
+        vae.predict(x, verbose=0)
+    assert vae.predict(x[:2050], verbose=0).shape == (2050,)
+
+
+def test_double_precision_is_kept():
+    def conditional(head):
+        network = keras.layers.Dense(head.params_size, dtype="float64")
+        return gx.distributions.Conditional(network, head, dtype="float64")
+
+    prior = tfd.MultivariateNormalDiag(np.zeros([2]))
+    heads = [gx.distributions.IndependentNormal([size]) for size in (2, D)]
+    vae = gx.models.VAE(*(conditional(h) for h in heads), prior=prior, dtype="float64", seed=1)
+    x = 1.0 + 1e-9 * np.random.default_rng(0).normal(size=[20, D])
+    expected = vae(tf.constant(x)).log_prob  # No optimizer is needed for it.
+    np.testing.assert_allclose(vae.predict(x, verbose=0), expected, rtol=1e-13)
+
+
+def test_active_units_far_from_zero_are_told_from_dead_ones():
+    metric = ActiveUnits([2])
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        means = np.stack([np.full([500], 3e3), 3e3 + 0.2 * rng.normal(size=[500])], axis=1)
+        metric.update_state(means.astype("float32"), means.astype("float32"))
+    assert float(metric.result()) == 1.0
+
+
 def test_samples_are_those_of_prior_and_decoder():
     vae = registry_models.vae()
     samples = vae.sample(4000, seed=[1, 2])
@@ -215,7 +259,14 @@ def _dataset(value):
     return tf.data.Dataset.from_tensor_slices(np.full([20, D], value, "float32")).batch(5)
 
 
+def _of_inputs(size, params):
+    network = keras.Sequential([keras.Input([size]), keras.layers.Dense(params)])
+    head = gx.distributions.IndependentNormal([(params + 1) // 2])
+    return gx.distributions.Conditional(network, head)
+
+
 GOOD = np.zeros([20, D], "float32")
+GREY = np.full([20, D], 100, "uint8")
 BITS = "`x` must hold zeros and ones"
 WRONG = {
     "event shapes of encoder and prior": (
@@ -250,6 +301,64 @@ WRONG = {
     "a game for a VAE": (
         lambda: registry_models.vae(objective=gx.objectives.Hinge()),
         "`objective` must be a bound",
+    ),
+    "grey pixels that a layer scales": (
+        lambda: _compiled(preprocessing=keras.layers.Rescaling(1 / 255)).fit(GREY, verbose=0),
+        BITS,
+    ),
+    "grey pixels that a layer scales, in a dataset": (
+        lambda: _compiled(preprocessing=keras.layers.Rescaling(1 / 255)).fit(
+            tf.data.Dataset.from_tensor_slices(GREY).batch(5), verbose=0
+        ),
+        BITS,
+    ),
+    "noisy pixels as bits": (
+        lambda: _compiled(preprocessing=gx.layers.Dequantize(256)).fit(GREY, verbose=0),
+        BITS,
+    ),
+    "noisy pixels as bits, in a dataset": (
+        lambda: _compiled(preprocessing=gx.layers.Dequantize(256)).fit(
+            tf.data.Dataset.from_tensor_slices(GREY).batch(5), verbose=0
+        ),
+        BITS,
+    ),
+    "a prior of double precision": (
+        lambda: registry_models.vae(prior=tfd.MultivariateNormalDiag(np.zeros([LATENT]))),
+        "`prior` must be of float32",
+    ),
+    "an encoder of double precision": (
+        lambda: registry_models.vae(
+            encoder=lambda x: tfd.MultivariateNormalDiag(np.zeros([2, LATENT]))
+        ),
+        "`encoder` must be of float32",
+    ),
+    "an encoder of other data": (
+        lambda: registry_models.vae(encoder=_of_inputs(D + 1, 2 * LATENT)),
+        rf"`encoder` must take data of the decoder, \[2, {D}\]",
+    ),
+    "a decoder of other latents": (
+        lambda: registry_models.vae(decoder=_of_inputs(LATENT + 1, 2 * D)),
+        rf"`decoder` must take latents of the prior, \[2, {LATENT}\]",
+    ),
+    "a network of too few parameters": (
+        lambda: registry_models.vae(encoder=_of_inputs(D, 2 * LATENT - 1)),
+        "`encoder` must take data of the decoder",
+    ),
+    "a prior that takes a context": (
+        lambda: registry_models.vae(prior=registry_models.conditional_vae().prior),
+        "`conditional_event_shape` must be given",
+    ),
+    "a network as prior": (
+        lambda: registry_models.vae(prior=registry_models.gaussian()),
+        "`conditional_event_shape` must be given",
+    ),
+    "no optimizer": (
+        lambda: registry_models.vae().compile(optimizer=None),
+        "`optimizer` must be a Keras optimizer",
+    ),
+    "a dataset where there is one answer a row": (
+        lambda: _compiled().encode(_dataset(0.0)),
+        "`x` must be an array",
     ),
     "one sample of bits": (
         lambda: registry_models.bits(gx.objectives.ELBO()),

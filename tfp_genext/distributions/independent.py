@@ -143,7 +143,11 @@ class IndependentBernoulli(Independent):
         if self.fractions:
             refuse_values(x, (x < 0) | (x > 1), "numbers from 0 to 1")
         else:
-            refuse_values(x, (x != 0) & (x != 1), "zeros and ones, unless `fractions=True`,")
+            refuse_values(
+                x,
+                (x != 0) & (x != 1),
+                "zeros and ones (with `fractions=True` numbers between them too)",
+            )
 
 
 @saving.holdable("gx.distributions.independent.OpenSigmoid")

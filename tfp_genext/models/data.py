@@ -48,6 +48,7 @@ class DataCheck:
       check_values: raises where an array of events holds values that it must not. Default: none.
       assertions: returns operations that raise for a tensor of such events, faster in a dataset
         than `check_values`. Default: none.
+      computed_in: dtype that events are cast to where they may be any numbers. Default: none.
     """
 
     event_shape: tuple[int, ...]
@@ -55,6 +56,7 @@ class DataCheck:
     conditional_event_shape: tuple[int, ...] | None
     check_values: Callable[[np.ndarray], None] | None = None
     assertions: Callable[[tf.Tensor], list[tf.Operation]] | None = None
+    computed_in: tf.DType | None = None
 
     @property
     def conditional(self) -> bool:
@@ -63,11 +65,12 @@ class DataCheck:
 
     def loses_digits(self, data: Data) -> bool:
         """Tells whether Keras, which casts arrays to its float type, would round the events."""
+        dtype = self.dtype or self.computed_in
         return (
             not is_stream(data.x)
-            and self.dtype is not None
-            and self.dtype.is_floating
-            and self.dtype.size > tf.as_dtype(keras.config.floatx()).size
+            and dtype is not None
+            and dtype.is_floating
+            and dtype.size > tf.as_dtype(keras.config.floatx()).size
         )
 
     def training(self, x: Any, y: Any = None, sample_weight: Any = None) -> Data:

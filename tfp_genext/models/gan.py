@@ -134,7 +134,10 @@ class GAN(CheckedModel):
         self.likelihood_weight = self._checked_weight(likelihood_weight)
         self._shown = self._players.with_average() if self.ema else self._players
         self._check = data_lib.DataCheck(
-            tuple(self._players.events.shape[1:].as_list()), None, context
+            tuple(self._players.events.shape[1:].as_list()),
+            None,
+            context,
+            computed_in=self._players.dtype,
         )
         self._keep_parts()
         self._make_metrics()

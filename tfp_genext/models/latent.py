@@ -186,9 +186,8 @@ class LatentModel:
 def middle(distribution: tfd.Distribution) -> tf.Tensor:
     """Returns the mean; without one, a flow's of its base's, pushed forward; else the mode.
 
-    Of relaxed classes it is their probabilities; of whole numbers cut from a continuous
-    distribution the latter's, within their bounds; of mixtures of these the weighted mean; of an
-    autoregressive distribution the event of likeliest entries.
+    Of relaxed classes it is their probabilities, and of an autoregressive distribution the event of
+    likeliest entries.
     """
     if isinstance(distribution, Autoregressive):
         return distribution.greedy()
@@ -200,16 +199,6 @@ def middle(distribution: tfd.Distribution) -> tf.Tensor:
         return distribution.probs_parameter()
     if is_independent(distribution):
         return middle(distribution.distribution)
-    if isinstance(distribution, tfd.MixtureSameFamily) and distribution.dtype.is_floating:
-        weights = distribution.mixture_distribution.probs_parameter()
-        event_ndims = distribution.event_shape.rank
-        weights = weights[(..., *[tf.newaxis] * event_ndims)]
-        middles = middle(distribution.components_distribution)
-        return tf.reduce_sum(weights * middles, axis=-1 - event_ndims)
-    if isinstance(distribution, tfd.QuantizedDistribution):
-        # The whole number is the next one above.
-        whole = middle(distribution.distribution) + 0.5
-        return tf.clip_by_value(whole, distribution.low, distribution.high)
     bijector = getattr(distribution, "bijector", None)
     if isinstance(bijector, tfb.Bijector):
         return bijector.forward(middle(distribution.distribution))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
@@ -21,6 +22,8 @@ from tfp_genext.models.served import vae_signatures
 from tfp_genext.models.whole import distinct
 from tfp_genext.objectives.inference import log_mean_exp
 
+# How many rows of data are prepared at once to be looked at.
+_ROWS = 1000
 _ONLY_IN_EVALUATION = ("nll", "active_units", "bits_per_dim")
 
 
@@ -143,8 +146,8 @@ class VAE(CheckedModel):
             tuple(self._model.events.shape[1:].as_list()),
             None,
             context,
-            getattr(preprocessing or decoder, "check_values", None),
-            getattr(preprocessing, "assertions", None),
+            self._check_values,
+            computed_in=self._model.dtype,
         )
         parts = (encoder, decoder, prior)
         self._networks = distinct(n for part in parts for n in tracking.networks(part))
@@ -239,7 +242,9 @@ class VAE(CheckedModel):
         x = self.prepared(x, training=bool(training))
         context = None if context is None else tf.cast(context, self.variable_dtype)
         inference = self._model.inference(x, context)
-        step = tf.convert_to_tensor(getattr(self.optimizer, "iterations", 0))
+        # Before `compile` there is no optimizer, and `predict` needs none.
+        optimizer = getattr(self, "optimizer", None)
+        step = tf.convert_to_tensor(getattr(optimizer, "iterations", 0))
         if training:
             (seed,) = noise.seeds_of_step(self.seed, step, 1)
             return Bounds(self.objective.terms(inference, seed=seed, step=step))
@@ -256,6 +261,20 @@ class VAE(CheckedModel):
         if self.preprocessing is not None:
             x = self.preprocessing(x, training=training)
         return tf.cast(x, self._model.events.dtype)
+
+    def _check_values(self, x: np.ndarray) -> None:
+        """Raises `ValueError` where data, once prepared, are outside the decoder's support."""
+        refuse = getattr(self.decoder, "check_values", None) or _nothing
+        if self.preprocessing is None:
+            refuse(x)
+            return
+        knows_its_input = getattr(self.preprocessing, "check_values", None)
+        if knows_its_input is not None:
+            knows_its_input(x)
+            # What such a layer gives is of one kind: a row shows it.
+            x = x[:1]
+        for first in range(0, len(x), _ROWS):
+            refuse(self.prepared(x[first : first + _ROWS], training=False).numpy())
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> keras.KerasTensor:
         del training
@@ -375,6 +394,11 @@ class VAE(CheckedModel):
         latent_shape = self._model.latents.shape[1:].as_list()
         self._active_units = metrics.ActiveUnits(latent_shape, name="active_units")
         self._bits = keras.metrics.Mean(name="bits_per_dim") if bits_per_dim else None
+
+
+def _nothing(x: np.ndarray) -> None:
+    """Refuses nothing of a decoder whose support is not known."""
+    del x
 
 
 def _checked_objective(objective: Any) -> objectives.Bound:

@@ -76,7 +76,7 @@ class Inference:
             posterior, prior = self.posterior, self.prior
         try:
             return tfd.kl_divergence(posterior, prior)
-        except NotImplementedError:
+        except (NotImplementedError, ValueError):  # `tfd.Sample`s whose shapes are spelled apart.
             return None
 
     def posterior_means(self, num_samples: int, seed: Any) -> tuple[tf.Tensor, tf.Tensor]:
