@@ -205,6 +205,28 @@ def test_binarized_images_are_drawn_anew_in_training_only():
         vae.fit(x.astype("float32") - 1.0, verbose=0)
 
 
+def test_predicts_without_an_optimizer(x, tmp_path):
+    vae = _compiled()
+    vae.save(tmp_path / "vae.keras")
+    again = keras.saving.load_model(tmp_path / "vae.keras", compile=False)
+    np.testing.assert_array_equal(again.predict(x, verbose=0), vae.predict(x, verbose=0))
+
+
+def test_a_callback_watches_the_likelihood(x, tmp_path):
+    watch = {"monitor": "val_nll", "mode": "min"}
+    callbacks = [
+        keras.callbacks.EarlyStopping(**watch, patience=1, restore_best_weights=True),
+        keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", **watch, save_best_only=True),
+    ]
+    vae = registry_models.maf_prior()
+    vae.compile(optimizer=keras.optimizers.SGD(0.5))
+    history = vae.fit(x, validation_data=x, epochs=4, callbacks=callbacks, verbose=0).history
+    best = keras.saving.load_model(tmp_path / "best.keras")
+    for model in (vae, best):
+        found = model.evaluate(x, verbose=0, return_dict=True)["nll"]
+        np.testing.assert_allclose(found, min(history["val_nll"]), rtol=1e-5)
+
+
 def test_weights_of_rows_count_like_repeated_rows(x):
     vae = registry_models.vae()
     vae.compile()

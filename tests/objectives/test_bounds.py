@@ -211,6 +211,12 @@ def test_free_bits_of_each_entry_and_of_a_whole():
     np.testing.assert_allclose(found.loss - found.reconstruction, np.full([ROWS], 200.0))
 
 
+def test_samples_of_shapes_spelled_apart_are_compared_by_monte_carlo():
+    posterior = tfd.Sample(tfd.Normal(tf.zeros([ROWS], tf.float64), 1.0), 3)
+    prior = tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 1.0), [3])
+    assert Inference(posterior, prior, tf.zeros_like).kl() is None
+
+
 BITS = 3
 STATES = np.array(list(itertools.product([0.0, 1.0], repeat=BITS)))
 

@@ -63,8 +63,8 @@ class GAN(CheckedModel):
 
     Raises:
       TypeError: where generator, discriminator, prior or objective are not what they must be.
-      ValueError: where shapes do not agree; in `fit`, for data of another shape, or with NaN or
-        infinite entries.
+      ValueError: where shapes do not agree, or the players share a variable; in `fit`, for data of
+        another shape, or with NaN or infinite entries, or where a player is frozen.
 
     Example:
 

@@ -60,7 +60,8 @@ class VAE(CheckedModel):
     Metrics, in nats: `negative_elbo`, `reconstruction` and `kl`; in `evaluate` and on validation
     data also `nll`, estimated by importance weighting with `eval_samples` latents, and
     `active_units`, how many entries of the latent say anything of the data. `predict(x)` gives
-    that estimate of log p(x), `[N]`.
+    that estimate of log p(x), `[N]`. A callback that watches one of them has to be told the way,
+    as in `keras.callbacks.EarlyStopping("val_nll", mode="min")`.
 
     With `conditional_event_shape` encoder, decoder and, where it takes one, prior are given a
     context: `fit(c, x)`, `evaluate(c, x)`, `predict((c, x))`, as `DensityModel` does.
@@ -79,9 +80,11 @@ class VAE(CheckedModel):
       **kwargs: further arguments of `keras.Model`, such as `name`.
 
     Raises:
-      TypeError: where encoder, decoder or prior are not what they must be.
+      TypeError: where encoder, decoder or prior are not what they must be, or not of the model's
+        dtype.
       ValueError: where shapes do not agree, or the objective does not serve the posterior; in
-        `fit`, for data of another shape, NaN, or outside the support of the decoder's head.
+        `fit`, for data of another shape, NaN, or, once prepared, outside the support of the
+        decoder's head.
 
     Example:
 
