@@ -216,6 +216,26 @@ def finite(name: str, value: np.ndarray, dtype: tf.DType | None = None) -> None:
         )
 
 
+def fitting(name: str, source: str, part: Callable, *inputs: tf.Tensor) -> Any:
+    """Returns what a part of a model makes of two rows of its inputs.
+
+    Args:
+      name: what to call the part.
+      source: where its inputs come from, in words.
+      part: the part.
+      *inputs: `[2, ...]`, and contexts `[2, ...]` where there are any.
+
+    Raises:
+      ValueError: where the part does not take inputs of these shapes.
+    """
+    try:
+        return part(*inputs)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        shapes = " and a context ".join(str(tensor.shape.as_list()) for tensor in inputs)
+        expected = f"`{name}` must take {source}, {shapes} for N = 2"
+        raise ValueError(f"{expected}. Received: {error}") from error
+
+
 def _numeric_dtype(name: str, value: Any, expected: str) -> tf.DType:
     if not hasattr(value, "dtype") or not hasattr(value, "shape"):
         raise TypeError(f"`{name}` must be {expected}. Received: {type(value).__name__}")

@@ -161,15 +161,8 @@ class LatentModel:
         Makes the variables of networks that wait for their first call.
         """
         shapes = [event_shape, *([] if self.context_shape is None else [self.context_shape])]
-        inputs = [self._two(shape) for shape in shapes]
-        try:
-            made = part(*inputs)
-        except (ValueError, tf.errors.InvalidArgumentError) as error:
-            source = "latents of the prior" if name == "decoder" else "data of the decoder"
-            expected = " and a context ".join(str(t.shape.as_list()) for t in inputs)
-            raise ValueError(
-                f"`{name}` must take {source}, {expected} for N = 2. Received: {error}"
-            ) from error
+        source = "latents of the prior" if name == "decoder" else "data of the decoder"
+        made = checks.fitting(name, source, part, *(self._two(shape) for shape in shapes))
         if made.batch_shape != [2] or not made.event_shape.is_fully_defined():
             raise ValueError(
                 f"`{name}` must give distributions of batch shape [N] for inputs [N, ...], as "

@@ -128,13 +128,12 @@ class Players:
 
     def _first_events(self) -> tf.TensorSpec:
         """Returns shape and dtype of samples; makes the variables of both networks."""
-        context = None
-        if self.context_shape is not None:
-            context = tf.zeros([2, *self.context_shape], self.dtype)
+        shapes = [] if self.context_shape is None else [self.context_shape]
+        context = [tf.zeros([2, *shape], self.dtype) for shape in shapes]
         z = self.prior.sample(2, seed=[0, 0])
-        x = _tried("generator", "noise of the prior", self.shown, z, context)
-        samples = x.shape
-        scores = _tried("discriminator", "samples of the generator", self.scores, x, context).shape
+        x = checks.fitting("generator", "noise of the prior", self.shown, z, *context)
+        samples, source = x.shape, "samples of the generator"
+        scores = checks.fitting("discriminator", source, self.scores, x, *context).shape
         if not samples.rank or samples[0] != 2 or not samples.is_fully_defined():
             expected = "of shape [N, ...], of a known event shape, for N rows of noise"
             raise ValueError(checks.message("generator", expected, f"{samples} for N = 2"))
@@ -142,17 +141,6 @@ class Players:
             expected = "one score a row, [N] or [N, 1]"
             raise ValueError(checks.message("discriminator", expected, f"{scores} for N = 2"))
         return tf.TensorSpec([None, *samples[1:]], self.dtype, name="x")
-
-
-def _tried(name: str, source: str, part: Callable, x: tf.Tensor, context: Any) -> tf.Tensor:
-    try:
-        return part(x, context)
-    except (ValueError, tf.errors.InvalidArgumentError) as error:
-        shapes = [str(t.shape.as_list()) for t in (x, context) if t is not None]
-        raise ValueError(
-            f"`{name}` must take {source}, {' and a context '.join(shapes)} for N = 2. "
-            f"Received: {error}"
-        ) from error
 
 
 def checked_prior(generator: Any, prior: Any) -> tfd.Distribution:
