@@ -190,6 +190,151 @@ def pixel_cnn(
     )
 
 
+def row_lstm(
+    image_shape: Sequence[int],
+    *,
+    num_layers: int,
+    filters: int,
+    num_classes: int = 2,
+    head: Head | None = None,
+    kernel_size: int = 3,
+    first_kernel_size: int = 7,
+    conditional_event_shape: Sequence[int] | None = None,
+    dtype: Any = None,
+    validate_args: bool = False,
+    name: str = "row_lstm",
+) -> Autoregressive:
+    """Returns an autoregressive distribution of images by LSTMs over its rows.
+
+        log p(x) = sum_k log p(x_k | x_1 ... x_(k-1))         row by row, channels last
+
+    The network is `gx.networks.RowLSTM`, which says what a pixel sees. A density costs one
+    evaluation of it; a sample computes each activation once, as states are carried from pixel to
+    pixel and from row to row (van den Oord et al., 2016 [1]).
+
+    Args:
+      image_shape: `[H, W, C]`.
+      num_layers: number of LSTMs.
+      filters: size of their states, a multiple of C.
+      num_classes: entries are 0 to num_classes - 1: bits for 2, and a softmax for more. Default: 2.
+      head: what entries are given their parameters, in place of classes, such as
+        `gx.distributions.QuantizedLogistics([])` for pixels of 256 values. Default: classes.
+      kernel_size: of an LSTM's convolutions, odd. Default: 3.
+      first_kernel_size: of the first layer, odd. Default: 7.
+      conditional_event_shape: shape of one event of `conditional_input`, such as a class as a
+        vector with a single 1. Default: none.
+      dtype: dtype of the network. Default: Keras' dtype policy.
+      validate_args: passed to TFP. Default: `False`.
+      name: name of the distribution.
+
+    Returns:
+      A `gx.distributions.Autoregressive`; when new, its entries are independent.
+
+    Raises:
+      ValueError: for sizes out of range, or a head of other events.
+      TypeError: for sizes that are no integers, or a head that is none.
+
+    Example:
+
+    ```python
+    import tfp_genext as gx
+
+    distribution = gx.autoregressive.row_lstm([6, 6, 1], num_layers=2, filters=8)
+    assert distribution.sample(3, seed=[1, 2]).shape == [3, 6, 6, 1]
+    ```
+
+    #### References
+
+    [1]: Aaron van den Oord, Nal Kalchbrenner, Koray Kavukcuoglu. Pixel Recurrent Neural Networks.
+         2016. https://arxiv.org/abs/1601.06759
+    """
+    return _of_images(
+        networks.RowLSTM,
+        image_shape,
+        head,
+        num_classes,
+        conditional_event_shape,
+        dtype,
+        validate_args,
+        name,
+        num_layers=num_layers,
+        filters=filters,
+        kernel_size=kernel_size,
+        first_kernel_size=first_kernel_size,
+    )
+
+
+def diagonal_bilstm(
+    image_shape: Sequence[int],
+    *,
+    num_layers: int,
+    filters: int,
+    num_classes: int = 2,
+    head: Head | None = None,
+    first_kernel_size: int = 7,
+    conditional_event_shape: Sequence[int] | None = None,
+    dtype: Any = None,
+    validate_args: bool = False,
+    name: str = "diagonal_bilstm",
+) -> Autoregressive:
+    """Returns an autoregressive distribution of images by LSTMs along its diagonals.
+
+        log p(x) = sum_k log p(x_k | x_1 ... x_(k-1))         row by row, channels last
+
+    The network is `gx.networks.DiagonalBiLSTM`, which says what a pixel sees. A density costs one
+    evaluation of it; a sample computes each activation once, as states are carried from pixel to
+    pixel and from row to row (van den Oord et al., 2016 [1]).
+
+    Args:
+      image_shape: `[H, W, C]`.
+      num_layers: number of pairs of LSTMs.
+      filters: size of their states, a multiple of C.
+      num_classes: entries are 0 to num_classes - 1: bits for 2, and a softmax for more. Default: 2.
+      head: what entries are given their parameters, in place of classes, such as
+        `gx.distributions.QuantizedLogistics([])` for pixels of 256 values. Default: classes.
+      first_kernel_size: of the first layer, odd. Default: 7.
+      conditional_event_shape: shape of one event of `conditional_input`, such as a class as a
+        vector with a single 1. Default: none.
+      dtype: dtype of the network. Default: Keras' dtype policy.
+      validate_args: passed to TFP. Default: `False`.
+      name: name of the distribution.
+
+    Returns:
+      A `gx.distributions.Autoregressive`; when new, its entries are independent.
+
+    Raises:
+      ValueError: for sizes out of range, or a head of other events.
+      TypeError: for sizes that are no integers, or a head that is none.
+
+    Example:
+
+    ```python
+    import tfp_genext as gx
+
+    distribution = gx.autoregressive.diagonal_bilstm([6, 6, 1], num_layers=2, filters=8)
+    assert distribution.sample(3, seed=[1, 2]).shape == [3, 6, 6, 1]
+    ```
+
+    #### References
+
+    [1]: Aaron van den Oord, Nal Kalchbrenner, Koray Kavukcuoglu. Pixel Recurrent Neural Networks.
+         2016. https://arxiv.org/abs/1601.06759
+    """
+    return _of_images(
+        networks.DiagonalBiLSTM,
+        image_shape,
+        head,
+        num_classes,
+        conditional_event_shape,
+        dtype,
+        validate_args,
+        name,
+        num_layers=num_layers,
+        filters=filters,
+        first_kernel_size=first_kernel_size,
+    )
+
+
 def _of_images(
     kind: type[networks.RasterNetwork],
     image_shape: Sequence[int],

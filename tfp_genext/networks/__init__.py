@@ -5,15 +5,18 @@ from tfp_genext.networks.made import MADE
 from tfp_genext.networks.mlp import MLP
 from tfp_genext.networks.moments import MovingMoments
 from tfp_genext.networks.pixel_cnn import PixelCNN, PlainPixelCNN
+from tfp_genext.networks.pixel_rnn import DiagonalBiLSTM, RowLSTM
 from tfp_genext.networks.raster import RasterNetwork
 
 __all__ = [
     "MADE",
     "MLP",
     "ConvNet",
+    "DiagonalBiLSTM",
     "MovingMoments",
     "PixelCNN",
     "PlainPixelCNN",
     "RasterNetwork",
+    "RowLSTM",
     "WeightNormConv",
 ]

@@ -9,68 +9,22 @@ import keras
 import tensorflow as tf
 
 from tfp_genext import checks
-from tfp_genext.networks.causal_conv import AboveConv, BesideConv, gated
-from tfp_genext.networks.raster import Pixel, RasterNetwork, Stream
+from tfp_genext.networks.causal_conv import BesideConv, gated
+from tfp_genext.networks.layered import LayeredNetwork, next_window, with_context
+from tfp_genext.networks.raster import Pixel, Stream
 
 
-class _Convolutional(RasterNetwork):
+class _Convolutional(LayeredNetwork):
     """What both kinds of PixelCNN share; abstract."""
 
     def __init__(
-        self,
-        image_shape: Sequence[int],
-        params_size: int,
-        *,
-        num_layers: int,
-        filters: int,
-        kernel_size: int = 3,
-        first_kernel_size: int = 7,
-        **kwargs: Any,
+        self, image_shape: Sequence[int], params_size: int, *, kernel_size: int = 3, **kwargs: Any
     ) -> None:
         super().__init__(image_shape, params_size, **kwargs)
-        self.num_layers = checks.positive_int("num_layers", num_layers)
-        self.filters = checks.multiple("filters", filters, self.image_shape[-1])
         self.kernel_size = checks.odd("kernel_size", kernel_size)
-        self.first_kernel_size = checks.odd("first_kernel_size", first_kernel_size)
-        self.groups = self.image_shape[-1]
-
-    def _beside(self, filters: int, reach: int, **options: Any) -> BesideConv:
-        return BesideConv(filters, reach, self.groups, dtype=self.dtype_policy, **options)
-
-    def _above(self, filters: int, reach: int, **options: Any) -> AboveConv:
-        return AboveConv(filters, reach, dtype=self.dtype_policy, **options)
-
-    def _from_context(self, units: int) -> list[keras.layers.Dense]:
-        """Returns what adds a context to a layer: one where there is a context, none else."""
-        if self.conditional_event_shape is None:
-            return []
-        return [keras.layers.Dense(units, use_bias=False, dtype=self.dtype_policy)]
-
-    def _last_layers(self) -> list[BesideConv]:
-        size = self.groups * self.params_size
-        return [
-            self._beside(self.filters, 0),
-            self._beside(size, 0, kernel_initializer="zeros"),
-        ]
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_layers": self.num_layers,
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "first_kernel_size": self.first_kernel_size,
-        }
-
-
-def with_context(
-    x: tf.Tensor, layers: Sequence[keras.layers.Dense], context: tf.Tensor | None
-) -> tf.Tensor:
-    """Returns `[N, ..., F]` with what a context `[N, C]` adds, where there is one."""
-    for layer in layers:
-        added = tf.cast(layer(context), x.dtype)
-        x += added[:, None, None] if x.shape.rank == 4 else added[:, None]
-    return x
+        return {**super().get_config(), "kernel_size": self.kernel_size}
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -160,7 +114,6 @@ class PixelCNN(_Convolutional):
         self.horizontal = [self._beside(twice, r, strict=s) for r, s in zip(reaches, first)]
         self.maps = [self._beside(self.filters, 0) for _ in reaches]
         self.contexts = [self._from_context(twice) for _ in reaches]
-        self.last = self._last_layers()
 
     @property
     def streams(self) -> list[Stream]:
@@ -176,9 +129,7 @@ class PixelCNN(_Convolutional):
             v = gated(a, self.groups)
             new = self.maps[i](gated(horizontal(h) + self.links[i](a), self.groups))
             h = new if i == 0 else h + new
-        for layer in self.last:
-            h = layer(tf.nn.relu(h))
-        return h
+        return self._params(h)
 
     def before_first_row(self, rows: Any, dtype: tf.DType) -> list[tf.Tensor]:
         width = self.image_shape[1]
@@ -202,9 +153,11 @@ class PixelCNN(_Convolutional):
                 rows = tf.concat([state[i + 1], v[:, tf.newaxis]], axis=1)
         return links, after
 
-    def leave_row(self, state: list[tf.Tensor], kept: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def leave_row(
+        self, state: list[tf.Tensor], kept: Sequence[tf.Tensor], context: tf.Tensor | None
+    ) -> list[tf.Tensor]:
         (row,) = kept
-        return [tf.concat([state[0][:, 1:], row[:, tf.newaxis]], axis=1), *state[1:]]
+        return [next_window(state[0], row), *state[1:]]
 
     def channel(self, pixel: Pixel) -> tf.Tensor:
         number = self.num_layers
@@ -214,12 +167,10 @@ class PixelCNN(_Convolutional):
                 row = horizontal.of_pixel(pixel.seen(0), pixel.channel)
             else:
                 row = pixel.through(i, horizontal, h)
-            own = gated(row + pixel.from_above(pixel.above[i], self.groups), 1)
+            own = gated(row + pixel.part(pixel.above[i], self.groups), 1)
             new = pixel.through(number + i, self.maps[i], own)
             h = new if i == 0 else h + new
-        for i, layer in enumerate(self.last, start=2 * number):
-            h = pixel.through(i, layer, tf.nn.relu(h))
-        return h
+        return self._params_of_pixel(pixel, h, 2 * number)
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -307,7 +258,6 @@ class PlainPixelCNN(_Convolutional):
         self.contexts = [self._from_context(size) for size, _ in sizes]
         self.narrow = [self._beside(self.filters, 0) for _ in range(blocks)]
         self.wide = [self._beside(width, 0) for _ in range(blocks)]
-        self.last = self._last_layers()
 
     @property
     def streams(self) -> list[Stream]:
@@ -322,9 +272,7 @@ class PlainPixelCNN(_Convolutional):
         for i, (narrow, wide) in enumerate(zip(self.narrow, self.wide), start=1):
             inner = tf.nn.relu(narrow(tf.nn.relu(h)))
             h += wide(tf.nn.relu(self._seen(i, inner, context)))
-        for layer in self.last:
-            h = layer(tf.nn.relu(h))
-        return h
+        return self._params(h)
 
     def _seen(self, i: int, x: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         """Returns a masked convolution of images: above, beside, and what the context adds."""
@@ -346,11 +294,10 @@ class PlainPixelCNN(_Convolutional):
         ]
         return above, state
 
-    def leave_row(self, state: list[tf.Tensor], kept: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        return [
-            tf.concat([rows[:, 1:], row[:, tf.newaxis]], axis=1)
-            for rows, row in zip(state, kept, strict=True)
-        ]
+    def leave_row(
+        self, state: list[tf.Tensor], kept: Sequence[tf.Tensor], context: tf.Tensor | None
+    ) -> list[tf.Tensor]:
+        return [next_window(rows, row) for rows, row in zip(state, kept, strict=True)]
 
     def channel(self, pixel: Pixel) -> tf.Tensor:
         stream = self.num_layers
@@ -360,9 +307,7 @@ class PlainPixelCNN(_Convolutional):
             inner = pixel.through(i, self.beside[i], inner) + self._from_above(pixel, i)
             h += pixel.through(stream + 1, wide, tf.nn.relu(inner))
             stream += 2
-        for i, layer in enumerate(self.last, start=stream):
-            h = pixel.through(i, layer, tf.nn.relu(h))
-        return h
+        return self._params_of_pixel(pixel, h, stream)
 
     def _from_above(self, pixel: Pixel, i: int) -> tf.Tensor:
-        return pixel.from_above(pixel.above[i], self.groups)
+        return pixel.part(pixel.above[i], self.groups)

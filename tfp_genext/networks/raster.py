@@ -61,8 +61,8 @@ class Pixel:
         self.add(stream, x)
         return conv.of_pixel(self.seen(stream), self.channel)
 
-    def from_above(self, x: tf.Tensor, groups: int) -> tf.Tensor:
-        """Returns the part of this channel in `[N, F]` that come from the rows above."""
+    def part(self, x: tf.Tensor, groups: int) -> tf.Tensor:
+        """Returns the part of this channel in `[N, F]` that come from other pixels."""
         size = x.shape[-1] // groups
         return x[:, self.channel * size : (self.channel + 1) * size]
 
@@ -140,7 +140,7 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
         """Returns what the rows above say of a row, tensors `[N, W, ...]`, and the state."""
 
     @abc.abstractmethod
-    def leave_row(self, state: Any, kept: Sequence[tf.Tensor]) -> Any:
+    def leave_row(self, state: Any, kept: Sequence[tf.Tensor], context: tf.Tensor | None) -> Any:
         """Returns the state after a row, given those of its streams that are looked at below."""
 
     @abc.abstractmethod
@@ -258,7 +258,7 @@ class _Scan:
             above, state = self.network.enter_row(state, self.context)
             first = i * width * channels
             row, params_of_row, kept = self._row(by_row[i], above, first)
-            state = self.network.leave_row(state, kept)
+            state = self.network.leave_row(state, kept, self.context)
             return i + 1, state, x.write(i, row), params.write(i, params_of_row)
 
         shapes = tf.nest.map_structure(lambda t: t.shape, state)
