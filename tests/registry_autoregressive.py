@@ -88,6 +88,11 @@ def pixel_cnn(image_shape: tuple[int, ...] = IMAGE, **options: Any) -> Callable[
     return lambda dtype: gx.autoregressive.pixel_cnn(image_shape, dtype=dtype, **defaults)
 
 
+def pixel_rnn(recipe: Callable, image_shape: tuple[int, ...] = IMAGE, **options: Any) -> Callable:
+    defaults = {"num_layers": 2, "filters": 6, "first_kernel_size": 3, **options}
+    return lambda dtype: recipe(image_shape, dtype=dtype, **defaults)
+
+
 CASES = [
     Case("made", made(direct=False)),
     Case("made_ordered", made(order=[3, 0, 5, 1, 2, 4])),
@@ -117,6 +122,18 @@ CASES = [
     Case(
         "pixel_cnn_plain_colours",
         pixel_cnn((2, 2, 3), gated=False, conditional_event_shape=CONTEXT),
+        context=CONTEXT,
+    ),
+    Case("row_lstm", pixel_rnn(gx.autoregressive.row_lstm, num_classes=3), values=3),
+    Case(
+        "row_lstm_colours",
+        pixel_rnn(gx.autoregressive.row_lstm, (2, 2, 3), conditional_event_shape=CONTEXT),
+        context=CONTEXT,
+    ),
+    Case("diagonal_bilstm", pixel_rnn(gx.autoregressive.diagonal_bilstm, num_classes=3), values=3),
+    Case(
+        "diagonal_bilstm_colours",
+        pixel_rnn(gx.autoregressive.diagonal_bilstm, (2, 2, 3), conditional_event_shape=CONTEXT),
         context=CONTEXT,
     ),
 ]

@@ -66,6 +66,7 @@ def test_the_commands_of_the_readme_are_the_ones_that_ci_and_tests_run():
 
 def _public():
     for module in (
+        gx.autoregressive,
         gx.bijectors,
         gx.callbacks,
         gx.distributions,
