@@ -34,6 +34,7 @@ NUM_CELLS = {
     "vae": 16,
     "gan": 14,
     "side_by_side": 10,
+    "autoregressive": 14,
 }
 NAMES = sorted(NUM_CELLS)
 
@@ -235,6 +236,23 @@ def test_side_by_side_tells_bound_estimate_and_density(tmp_path: pathlib.Path) -
         (integral,) = _numbers(f"integral of what the {name} says over the picture: #", printed)
         assert 0.5 < integral < 1.05
     _check_pictures(tmp_path / "output", ["side_by_side"])
+
+
+def test_autoregressive_models_see_what_came_before_and_go_on(tmp_path: pathlib.Path) -> None:
+    printed = _run("autoregressive", tmp_path, "--data", _stand_in_for_mnist(tmp_path))
+    assert _numbers("MADE sees # of # earlier pixels", printed) == [406, 406]
+    plain, gated = (
+        _numbers(f"PixelCNN, {kind} sees # of 406 earlier pixels", printed)[0]
+        for kind in ("plain", "gated")
+    )
+    assert 0 < plain < gated < 406
+    for name in ("MADE", "PixelCNN"):
+        (nll,) = _numbers(f"{name}: # nats on held-out images", printed)
+        # A coin for every pixel has 784 log 2.
+        assert 50.0 < nll < 784 * math.log(2) + 1.0
+    assert "the upper halves are kept, bit for bit" in printed
+    names = [f"autoregressive_{part}" for part in ("sight", "halves")]
+    _check_pictures(tmp_path / "output", names)
 
 
 def test_every_program_is_a_tutorial_or_a_helper() -> None:

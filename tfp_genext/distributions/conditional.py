@@ -12,7 +12,8 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_genext import bijectors, checks, saving, tracking
 from tfp_genext.bijectors import conditioning
-from tfp_genext.distributions.autoregressive import Autoregressive, ContextHead
+from tfp_genext.distributions.autoregressive import Autoregressive
+from tfp_genext.distributions.context_head import ContextHead
 from tfp_genext.distributions.head import Head
 
 

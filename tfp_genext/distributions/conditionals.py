@@ -1,0 +1,281 @@
+"""The conditionals of an autoregressive distribution: a masked network, and the head of an entry."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_genext import checks, tracking
+from tfp_genext.distributions.head import Head
+from tfp_genext.networks.solve import Update
+
+
+class Noise(NamedTuple):
+    """What samples are made of.
+
+    Fields:
+      u: uniform numbers between 0 and 1, `[..., *event]`.
+      mask: which mask of the network, `[...]`.
+    """
+
+    u: tf.Tensor
+    mask: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """From parameters and a uniform number to an entry.
+
+    Args:
+      head: of an entry.
+    """
+
+    head: Head
+
+    def __call__(self, params: Any, u: tf.Tensor) -> tf.Tensor:
+        return self.head.from_uniform(_stacked(params), u)
+
+
+@dataclasses.dataclass(frozen=True)
+class Likeliest:
+    """From parameters to the likeliest entry, whatever the uniform number.
+
+    Args:
+      head: of an entry.
+    """
+
+    head: Head
+
+    def __call__(self, params: Any, u: tf.Tensor) -> tf.Tensor:
+        return tf.cast(self.head.likeliest(_stacked(params)), u.dtype)
+
+
+def _stacked(params: Any) -> tf.Tensor:
+    """Returns parameters `[..., params_size]`, which networks give in one tensor or in several."""
+    return params if tf.is_tensor(params) else tf.stack(params, axis=-1)
+
+
+class Conditionals:
+    """The distributions of all entries, each given those before it.
+
+    Args:
+      network: the Keras layer that gives the parameters.
+      head: of an entry, or of the event.
+      event_shape: shape of one event. Default: that of the head, or else of the network.
+    """
+
+    def __init__(self, network: Any, head: Any, event_shape: Sequence[int] | None) -> None:
+        self.entry = _checked_entry(network, head)
+        self.event = _event_shape(network, head, event_shape)
+        self.seen_event = tuple(getattr(network, "event_shape", self.event))
+        self.network = tracking.track(network, event_ndims=len(self.seen_event))
+        self.num_masks = getattr(network, "num_masks", 1)
+        self.dtype = tf.as_dtype(network.variable_dtype)
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return math.prod(self.event)
+
+    @property
+    def conditional_event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one context event; `None` where there is no context."""
+        return tracking.conditional_event_shape(self.network)
+
+    def positions(self) -> np.ndarray:
+        """Returns the place of each entry in the order of a single mask, integers `[*event]`."""
+        if self.num_masks > 1:
+            expected = "1 for there to be an order of the entries"
+            raise ValueError(checks.message("num_masks", expected, self.num_masks))
+        positions = getattr(self.network.network, "positions", None)
+        found = np.arange(self.size) if positions is None else positions()
+        return found.reshape(self.event)
+
+    def log_prob(self, x: tf.Tensor, context: Any) -> tf.Tensor:
+        """Returns the log-density of events `[..., *event]`, the mean density of all masks."""
+        found = [self.log_prob_under(mask, x, context) for mask in range(self.num_masks)]
+        if self.num_masks == 1:
+            return found[0]
+        return tf.reduce_logsumexp(found, axis=0) - math.log(self.num_masks)
+
+    def log_prob_under(self, mask: Any, x: tf.Tensor, context: Any) -> tf.Tensor:
+        """Returns the log-density of events `[..., *event]` under one mask."""
+        return self.log_prob_given(self._params(x, context, mask), x)
+
+    def log_prob_given(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """Returns the sum of the log-densities of all entries given their parameters."""
+        entries = self.entry(params)
+        return tf.reduce_sum(
+            entries.log_prob(tf.cast(x, entries.dtype)), axis=list(range(-len(self.event), 0))
+        )
+
+    def _params(self, x: tf.Tensor, context: Any, mask: Any = 0) -> tf.Tensor:
+        """Returns parameters `[..., *event, params_size]`."""
+        options = {"mask_index": mask} if self.num_masks > 1 else {}
+        seen = self._as_seen(tf.cast(x, self.dtype))
+        params = self.network(seen, options, **_conditions(context))
+        return self._in_shape(params, [self.entry.params_size])
+
+    def solve(
+        self, update: Update, z: tf.Tensor, context: Any, observed: int = 0
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns events and their parameters, of a network of a single mask.
+
+        Args:
+          update: from parameters and noise to an entry.
+          z: noise `[..., *event]`; of known entries, their values.
+          context: contexts, or `None`.
+          observed: how many entries are known, the first ones in the network's order.
+        """
+        if observed == self.size:
+            return z, self._params(z, context)
+        if not self.network.solves:
+            return self._by_passes(update, z, context, observed)
+        options = {"observed": observed}
+        x, params = self.network.solve(update, self._as_seen(z), options, **_conditions(context))
+        return self._in_shape(x), self._in_shape(_stacked(params), [self.entry.params_size])
+
+    def _by_passes(
+        self, update: Update, z: tf.Tensor, context: Any, observed: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the same after one pass for each entry that is not known."""
+        known = self.positions() < observed
+
+        def one_pass(x: tf.Tensor) -> tf.Tensor:
+            drawn = update(tf.unstack(self._params(x, context), axis=-1), z)
+            return tf.where(known, z, drawn)
+
+        # The first pass stands outside the loop, where a layer may still make its variables.
+        (x,) = tf.while_loop(
+            lambda _: True,
+            lambda x: (one_pass(x),),
+            (one_pass(tf.where(known, z, tf.zeros_like(z))),),
+            maximum_iterations=self.size - observed - 1,
+        )
+        return x, self._params(x, context)
+
+    def solve_by_mask(self, noise: Noise, context: Any) -> tf.Tensor:
+        """Returns samples, each under the mask that was drawn for it."""
+        rows = tf.size(noise.mask)
+        u = tf.reshape(noise.u, [rows, *self.seen_event])
+        numbers, masks = tf.range(rows), tf.reshape(noise.mask, [-1])
+        owners = tf.dynamic_partition(numbers, masks, self.num_masks)
+        contexts = None if context is None else self._for_each(context, noise.mask)
+        parts = [
+            self.network.solve(
+                Draw(self.entry),
+                tf.gather(u, own),
+                {"mask_index": mask},
+                **_conditions(None if contexts is None else tf.gather(contexts, own)),
+            )[0]
+            for mask, own in enumerate(owners)
+        ]
+        return tf.reshape(tf.dynamic_stitch(owners, parts), tf.shape(noise.u))
+
+    def _for_each(self, context: Any, mask: tf.Tensor) -> tf.Tensor:
+        """Returns the context of each sample that has a mask, one row each."""
+        shape = self.conditional_event_shape or ()
+        whole = tf.broadcast_to(context, tf.concat([tf.shape(mask), shape], axis=0))
+        return tf.reshape(whole, [-1, *shape])
+
+    def checked(self, x: Any, where: np.ndarray | None = None) -> tf.Tensor:
+        """Returns events after checking their shape and, in an eager call, their values.
+
+        Args:
+          x: `[..., *event]`.
+          where: which entries count, booleans `[*event]`. Default: all.
+        """
+        x = tf.convert_to_tensor(x)
+        if x.shape.rank is not None and x.shape[-len(self.event) :] != list(self.event):
+            raise ValueError(
+                f"`x` must be of shape [..., {', '.join(map(str, self.event))}]. "
+                f"Received: shape {list(x.shape)}"
+            )
+        if tf.executing_eagerly() and hasattr(x, "numpy"):
+            entries = x.numpy() if where is None else x.numpy()[..., where]
+            checks.finite("x", entries)
+            self.entry.check_values(entries)
+        return x
+
+    def check_context(self, context: Any) -> None:
+        """Raises `ValueError` unless contexts are none, or of the shape that the network takes."""
+        if context is None:
+            return
+        shape = self.conditional_event_shape
+        if shape is None:
+            expected = "None: the network takes no context"
+            raise ValueError(checks.message("conditional_input", expected, context))
+        first = context.shape.rank - len(shape)
+        if first < 0 or tuple(context.shape[first:]) != shape:
+            expected = f"of shape [..., {', '.join(map(str, shape))}]"
+            raise ValueError(
+                f"`conditional_input` must be {expected}. Received: shape {list(context.shape)}"
+            )
+        if tf.executing_eagerly() and hasattr(context, "numpy"):
+            checks.finite("conditional_input", context.numpy())
+
+    def _as_seen(self, x: tf.Tensor) -> tf.Tensor:
+        return _event_as(x, self.event, self.seen_event)
+
+    def _in_shape(self, x: tf.Tensor, after: Sequence[int] = ()) -> tf.Tensor:
+        return _event_as(x, (*self.seen_event, *after), (*self.event, *after))
+
+
+def _conditions(context: Any) -> dict[str, Any]:
+    return {} if context is None else {"conditional_input": context}
+
+
+def uniform(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns uniform numbers that are never 0 nor 1."""
+    u = tf.random.stateless_uniform(shape, seed, dtype=dtype, alg="philox")
+    return u + np.finfo(dtype.as_numpy_dtype).epsneg
+
+
+def _event_as(x: tf.Tensor, before: Sequence[int], after: Sequence[int]) -> tf.Tensor:
+    """Returns events of one shape in another of as many entries."""
+    if before == after:
+        return x
+    batch = x.shape[: x.shape.rank - len(before)]
+    if batch.is_fully_defined():
+        return tf.reshape(x, [*batch, *after])
+    shape = tf.concat([tf.shape(x)[: batch.rank], after], axis=0)
+    return tf.ensure_shape(tf.reshape(x, shape), batch.concatenate(after))
+
+
+def _checked_entry(network: Any, head: Any) -> Head:
+    if not isinstance(network, keras.layers.Layer):
+        raise TypeError(checks.message("network", "a Keras layer", network))
+    if not isinstance(head, Head):
+        raise TypeError(checks.message("head", "a head of gx.distributions", head))
+    entry = head.entry()
+    given = getattr(network, "params_size", entry.params_size)
+    if given != entry.params_size:
+        expected = f"{entry.params_size}, as many as `head` needs for an entry"
+        raise ValueError(f"`network.params_size` must be {expected}. Received: {given}")
+    try:
+        entry.from_uniform(tf.zeros([entry.params_size]), tf.constant(0.5))
+    except NotImplementedError as error:
+        expected = "one whose entries can be drawn from uniform numbers"
+        raise ValueError(checks.message("head", expected, head)) from error
+    return entry
+
+
+def _event_shape(network: Any, head: Head, given: Any) -> tuple[int, ...]:
+    seen = getattr(network, "event_shape", None)
+    shape = head.event_shape or seen if given is None else checks.shape_tuple("event_shape", given)
+    if shape is None:
+        expected = "given, where neither head nor network say it"
+        raise ValueError(checks.message("event_shape", expected, given))
+    sizes = {math.prod(s) for s in (shape, head.event_shape or shape, seen or shape)}
+    if len(sizes) > 1:
+        raise ValueError(
+            "`event_shape`, `head` and `network` must agree on the number of entries. "
+            f"Received: {shape}, {head.event_shape} and {seen}"
+        )
+    return tuple(shape)
