@@ -203,6 +203,17 @@ def same_rows(name: str, value: Any, other: str, reference: Any) -> None:
         )
 
 
+def broadcasts(name: str, leading: tf.TensorShape, batch: tf.TensorShape) -> None:
+    """Raises `ValueError` where leading dimensions do not go with a batch shape."""
+    try:
+        tf.broadcast_static_shape(leading, batch)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must have leading dimensions that go with the batch shape {batch}. "
+            f"Received: leading dimensions {leading}"
+        ) from error
+
+
 def finite(name: str, value: np.ndarray, dtype: tf.DType | None = None) -> None:
     """Raises `ValueError` where an array holds entries that are not finite, in `dtype` if given."""
     if value.dtype.kind != "f":

@@ -248,6 +248,26 @@ def test_an_autoregressive_head_trains_as_a_regression():
     assert losses[-1] < 0.5 * losses[0]
 
 
+def test_dropout_is_for_training_and_models_need_no_optimizer():
+    model = gx.models.DensityModel(
+        perturbed(autoregressive.made([3], hidden_units=[50], dropout=0.5))
+    )
+    x = np.zeros([4, 3])
+    first, second = model(x, training=True), model(x, training=True)
+    assert np.abs(first - second).max() > 1e-3
+    np.testing.assert_array_equal(model(x), model.distribution.log_prob(x))
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_single_sample_and_none(rows):
+    pixels = autoregressive.pixel_cnn([3, 3, 1], num_layers=2, filters=2)
+    masks = autoregressive.made([3], hidden_units=[4], num_masks=2)
+    for distribution in (pixels, masks):
+        x = distribution.sample(rows, seed=[1, 2])
+        assert x.shape == (rows, *distribution.event_shape)
+        assert distribution.log_prob(tf.identity(x)).shape == (rows,)
+
+
 def made(**options):
     return autoregressive.made([4], hidden_units=[8], **options)
 
@@ -291,6 +311,15 @@ def made(**options):
             "`x` must hold zeros and ones",
         ),
         (lambda: made().complete(np.zeros([1, 3]), 1), ValueError, "`x` must be of shape"),
+        (
+            lambda: (
+                made(conditional_event_shape=[2])
+                .condition(np.zeros([2, 2]))
+                .complete(np.zeros([3, 4]), 1)
+            ),
+            ValueError,
+            "`x` must have leading dimensions that go with",
+        ),
         (
             lambda: made(num_masks=2).complete(np.zeros([1, 4]), 1),
             ValueError,

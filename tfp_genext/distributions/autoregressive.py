@@ -183,6 +183,7 @@ class Autoregressive(tfd.Distribution):
             raise ValueError(checks.message("num_observed", expected, num_observed))
         observed = self.order_of_entries() < num_observed
         known = tf.cast(self._conditionals.checked(x, observed), dtype)
+        checks.broadcasts("x", known.shape[: known.shape.rank - observed.ndim], self.batch_shape)
         z = tf.where(observed, known, uniform(tf.shape(known), _stateless(seed), dtype))
         update = (Likeliest if greedy else Draw)(self.head)
         completed, _ = self._conditionals.solve(update, z, self._context, num_observed)

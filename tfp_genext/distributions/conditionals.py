@@ -1,4 +1,4 @@
-"""The conditionals of an autoregressive distribution: a masked network, and the head of an entry."""
+"""The conditionals of an autoregressive distribution: a masked network, the head of an entry."""
 
 from __future__ import annotations
 

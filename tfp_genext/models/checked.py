@@ -35,6 +35,13 @@ class CheckedModel(WholeModel):
         """Shape of one context event; `None` for an unconditional model."""
         return self._check.conditional_event_shape
 
+    @property
+    def _step(self) -> tf.Tensor:
+        """How many steps of training there have been."""
+        # Before `compile` there is no optimizer, and a call needs none.
+        optimizer = getattr(self, "optimizer", None)
+        return tf.convert_to_tensor(getattr(optimizer, "iterations", 0))
+
     def train_step(self, data: Any) -> dict[str, Any]:
         with tf.GradientTape() as tape:
             logs = super().train_step(self._joined(data))

@@ -128,8 +128,7 @@ class DensityModel(CheckedModel):
             tf.debugging.assert_equal(tf.shape(context)[0], tf.shape(x)[0], same)
             context = tf.identity(context)
         if training:
-            step = tf.convert_to_tensor(getattr(self.optimizer, "iterations", 0))
-            return contexts.training_log_prob(self.distribution, x, context, step)
+            return contexts.training_log_prob(self.distribution, x, context, self._step)
         return contexts.log_prob(self.distribution, x, context)
 
     def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:

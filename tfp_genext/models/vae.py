@@ -245,9 +245,7 @@ class VAE(CheckedModel):
         x = self.prepared(x, training=bool(training))
         context = None if context is None else tf.cast(context, self.variable_dtype)
         inference = self._model.inference(x, context)
-        # Before `compile` there is no optimizer, and `predict` needs none.
-        optimizer = getattr(self, "optimizer", None)
-        step = tf.convert_to_tensor(getattr(optimizer, "iterations", 0))
+        step = self._step
         if training:
             (seed,) = noise.seeds_of_step(self.seed, step, 1)
             return Bounds(self.objective.terms(inference, seed=seed, step=step))

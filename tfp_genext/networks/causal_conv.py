@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_genext import checks
+from tfp_genext.networks.shared import convolved
 
 
 class AboveConv(keras.layers.Layer):
@@ -58,7 +59,7 @@ class AboveConv(keras.layers.Layer):
         """Returns `[N, h + 1, W, filters]` of `rows + h` rows."""
         around = [[0, 0], [0, 0], [self.reach, self.reach], [0, 0]]
         kernel = tf.cast(self.kernel, x.dtype)
-        y = tf.nn.conv2d(tf.pad(x, around), kernel, strides=1, padding="VALID")
+        y = convolved(tf.pad(x, around), kernel)
         return y + tf.cast(self.bias, x.dtype) if self.use_bias else y
 
 
@@ -121,7 +122,7 @@ class BesideConv(keras.layers.Layer):
         """Returns `[N, H, W, filters]` of `[N, H, W, C]`."""
         if self.reach:
             x = tf.pad(x, [[0, 0], [0, 0], [self.reach, 0], [0, 0]])
-        y = tf.nn.conv2d(x, self._masked(x.dtype)[tf.newaxis], strides=1, padding="VALID")
+        y = convolved(x, self._masked(x.dtype)[tf.newaxis])
         return y + tf.cast(self.bias, x.dtype) if self.use_bias else y
 
     def of_pixel(self, seen: Sequence[tf.Tensor], group: int) -> tf.Tensor:

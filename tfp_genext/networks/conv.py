@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfp_genext import checks
-from tfp_genext.networks.shared import flat_context, in_shape
+from tfp_genext.networks.shared import convolved, flat_context, in_shape
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -89,17 +89,12 @@ class WeightNormConv(keras.layers.Layer):
         norm = ops.sqrt(ops.sum(ops.square(direction), axis=(0, 1, 2)) + 1e-12)
         kernel = direction * (ops.convert_to_tensor(self.length) / norm)
         if not self.edge_padding:
-            return self._convolved(x, kernel) + self.bias
+            return convolved(x, kernel, "SAME") + self.bias
         channels = x.shape[-1]
         border = self._border(tf.shape(x), kernel[:, :, channels:])
         if channels == 0:
             return border + tf.reduce_sum(x, axis=-1, keepdims=True)
-        return self._convolved(x, kernel[:, :, :channels]) + border
-
-    def _convolved(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        y = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
-        # Without rows TensorFlow's convolution keeps the channels of its input.
-        return tf.reshape(y, tf.concat([tf.shape(x)[:-1], [self.filters]], axis=0))
+        return convolved(x, kernel[:, :, :channels], "SAME") + border
 
     def _border(self, shape: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns what the channel of ones in the padding gives, and the bias, `[1, H, W, F]`.

@@ -193,6 +193,8 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
         if not self.built:
             self.build(tuple(z.shape))
         context = flat_context(conditional_input, self.conditional_event_shape)
+        if z.shape[0] == 0:  # TensorFlow's convolutions fail in a graph.
+            return z, tf.zeros([0, *self.image_shape, self.params_size], z.dtype)
         if tf.executing_eagerly() and is_value(update):
             return _graph(self, update, observed)(z, context)
         return _Scan(self, update, context, observed).run(z)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
 from keras import ops
 
 from tfp_genext import checks
@@ -17,6 +18,13 @@ def flat_context(value: Any, expected: Sequence[int] | None) -> Any:
     if context is None:
         return None
     return ops.reshape(context, (-1, math.prod(context.shape[1:])))
+
+
+def convolved(x: tf.Tensor, kernel: tf.Tensor, padding: str = "VALID") -> tf.Tensor:
+    """Returns a convolution of images `[N, H, W, C]`, of none too."""
+    y = tf.nn.conv2d(x, kernel, strides=1, padding=padding)
+    # Without rows TensorFlow's convolution keeps the channels of its input.
+    return tf.reshape(y, tf.concat([tf.shape(y)[:-1], kernel.shape[-1:]], axis=0))
 
 
 def in_shape(flat: Any, params_shape: Sequence[int], *, unstacked: bool) -> Any:
