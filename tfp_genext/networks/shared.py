@@ -23,8 +23,13 @@ def flat_context(value: Any, expected: Sequence[int] | None) -> Any:
 def convolved(x: tf.Tensor, kernel: tf.Tensor, padding: str = "VALID") -> tf.Tensor:
     """Returns a convolution of images `[N, H, W, C]`, of none too."""
     y = tf.nn.conv2d(x, kernel, strides=1, padding=padding)
-    # Without rows TensorFlow's convolution keeps the channels of its input.
-    return tf.reshape(y, tf.concat([tf.shape(y)[:-1], kernel.shape[-1:]], axis=0))
+    # Without rows TensorFlow's convolution keeps the shape of its input.
+    shape = tf.shape(x)
+    sides = shape[1:3] if padding == "SAME" else shape[1:3] - kernel.shape[:2] + 1
+    return tf.ensure_shape(
+        tf.reshape(y, tf.concat([shape[:1], sides, kernel.shape[-1:]], axis=0)),
+        [x.shape[0], None, None, kernel.shape[-1]],
+    )
 
 
 def in_shape(flat: Any, params_shape: Sequence[int], *, unstacked: bool) -> Any:
