@@ -124,10 +124,20 @@ def _moved(z: tf.Tensor, c: tf.Tensor) -> _Moved:
 def _moved_back(m: _Moved, dh: tf.Tensor, dc: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns derivatives by z and by the c before, of those by h and c."""
     o, f, i = tf.split(m.open, 3, axis=-1)
-    dc += dh * o * (1.0 - m.bounded**2)
-    d_open = tf.concat([dh * m.bounded, dc * m.before, dc * m.new], axis=-1)
-    d_new = dc * i * (1.0 - m.new**2)
-    return tf.concat([d_open * m.open * (1.0 - m.open), d_new], axis=-1), dc * f
+    dc += _of_tanh(m.bounded, dh * o)
+    of_gates = [_of_sigmoid(o, dh * m.bounded), _of_sigmoid(f, dc * m.before)]
+    of_gates += [_of_sigmoid(i, dc * m.new), _of_tanh(m.new, dc * i)]
+    return tf.concat(of_gates, axis=-1), dc * f
+
+
+def _of_tanh(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    """Returns dy * (1 - y**2), as one operation."""
+    return tf.raw_ops.TanhGrad(y=y, dy=dy)
+
+
+def _of_sigmoid(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    """Returns dy * y * (1 - y), as one operation."""
+    return tf.raw_ops.SigmoidGrad(y=y, dy=dy)
 
 
 def _scan(x: tf.Tensor, kernel: tf.Tensor, shifts: Sequence[int]) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -356,18 +356,27 @@ class DiagonalBiLSTM(_Recurrent):
         return self._params_of_pixel(pixel, h, 1 + 4 * self.num_layers)
 
 
-def skewed(x: tf.Tensor) -> tf.Tensor:
+@tf.custom_gradient
+def skewed(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Returns the diagonals of maps `[N, H, W, F]`, `[W + H - 1, N, H, F]`, with zeros around."""
-    height, width, size = x.shape[1:]
-    flat = tf.reshape(
-        tf.pad(x, [[0, 0], [0, 0], [0, height], [0, 0]]), [-1, height * (width + height), size]
-    )
-    wide = tf.reshape(flat[:, :-height], [-1, height, width + height - 1, size])
-    return tf.transpose(wide, [2, 0, 1, 3])
+    return _skewed(x), _unskewed
 
 
-def unskewed(x: tf.Tensor) -> tf.Tensor:
+@tf.custom_gradient
+def unskewed(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Returns the maps `[N, H, W, F]` of diagonals `[W + H - 1, N, H, F]`."""
+    return _unskewed(x), _skewed
+
+
+def _skewed(x: tf.Tensor) -> tf.Tensor:
+    height, width, size = x.shape[1:]
+    wide = tf.pad(x, [[0, 0], [0, 0], [0, height], [0, 0]])
+    flat = tf.reshape(wide, [-1, height * (width + height), size])[:, :-height]
+    moved = tf.reshape(flat, [-1, height, width + height - 1, size])
+    return tf.transpose(moved, [2, 0, 1, 3])
+
+
+def _unskewed(x: tf.Tensor) -> tf.Tensor:
     number, _, height, size = x.shape
     flat = tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [-1, height * number, size])
     wide = tf.pad(flat, [[0, 0], [0, height], [0, 0]])
