@@ -11,7 +11,7 @@ import registry
 import tensorflow as tf
 
 import tfp_genext as gx
-from tfp_genext.distributions.autoregressive import _Draw
+from tfp_genext.distributions.conditionals import Draw
 from tfp_genext.networks.lstm import MapLSTM
 from tfp_genext.networks.pixel_rnn import skewed, unskewed
 
@@ -317,9 +317,10 @@ def test_samples_equal_d_passes_under_the_same_noise(recipe, shape, observed):
     model = distribution(recipe, shape, **CONTEXT).condition(normal([6, 3], 4))
     u = model.noise([], [1, 2]).u
     z = tf.where(model.order_of_entries() < observed, tf.floor(3.0 * u), u)
-    draw = _Draw(model.head)
-    x, params = model._solve(draw, z, observed)
-    expected = tf.function(lambda z: model._by_passes(draw, z, observed))(z)
+    draw = Draw(model.head)
+    parts, given = model._conditionals, model.conditional_input
+    x, params = parts.solve(draw, z, given, observed)
+    expected = tf.function(lambda z: parts._by_passes(draw, z, given, observed))(z)
     np.testing.assert_array_equal(x, expected[0])
     np.testing.assert_allclose(params, expected[1], rtol=1e-9, atol=1e-9)
     assert len(np.unique(x)) == 3
