@@ -256,6 +256,9 @@ def test_dropout_is_for_training_and_models_need_no_optimizer():
     first, second = model(x, training=True), model(x, training=True)
     assert np.abs(first - second).max() > 1e-3
     np.testing.assert_array_equal(model(x), model.distribution.log_prob(x))
+    layer = model.distribution.network.dropout_layers[0]
+    kept = layer(np.ones([100, 100]), training=True).numpy()
+    assert set(np.unique(kept)) == {0.0, 2.0} and abs(kept.mean() - 1.0) < 0.05
 
 
 @pytest.mark.parametrize("rows", [0, 1])

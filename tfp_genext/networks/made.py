@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_genext import checks
+from tfp_genext.networks.dropout import Dropout
 from tfp_genext.networks.encoding import Encoding, OneHot, in_range
 from tfp_genext.networks.mask_set import Masks
 from tfp_genext.networks.shared import flat_context
@@ -47,7 +48,7 @@ class MADE(keras.layers.Layer):
       mask_seed: of the masks, where there are several. Default: 0.
       direct: whether inputs reach the parameters of later dimensions directly too. Default:
         `False`.
-      dropout: share of hidden units that a call in training leaves out. Default: 0.
+      dropout: share of inputs and hidden units that a call in training leaves out. Default: 0.
       num_classes: number of classes of a dimension, which the network then sees as vectors with a
         single 1. Default: none, for numbers.
       input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
@@ -117,7 +118,7 @@ class MADE(keras.layers.Layer):
         self.direct = bool(direct)
         self.dropout = checks.share("dropout", dropout)
         # One where there is a dropout, and none else.
-        self.dropout_layers = [keras.layers.Dropout(self.dropout)] if self.dropout else []
+        self.dropout_layers = [Dropout(self.dropout)] if self.dropout else []
         self.num_classes = checks.optional_int("num_classes", num_classes, minimum=2)
         self.input_range = None if input_range is None else tuple(input_range)
         self.conditional_event_shape = checks.optional_shape(
@@ -178,12 +179,12 @@ class MADE(keras.layers.Layer):
         kernels = [tf.convert_to_tensor(kernel) for kernel in self.kernels]
         offsets = self._offsets(conditional_input)
         if self.num_masks > 1 and tf.is_tensor(mask_index):
-            inputs = self._encode(tf.transpose(x))
+            inputs = self._dropped(self._encode(tf.transpose(x)))
             params = self._masks.params_under(mask_index, kernels, offsets, self._hidden, inputs)
         else:
             mask = 0 if tf.is_tensor(mask_index) else mask_index
             kernels, offsets = self._masks.sorted_weights(mask, kernels, offsets)
-            inputs = self._encode(tf.transpose(self._masks.sorted(mask, x)))
+            inputs = self._dropped(self._encode(tf.transpose(self._masks.sorted(mask, x))))
             structure = self._masks.structures[mask]
             params = structure.by_row(structure.params(kernels, offsets, self._hidden, inputs))
             params = self._masks.unsorted(mask, params)
@@ -191,10 +192,13 @@ class MADE(keras.layers.Layer):
 
     def _hidden(self, sums: tf.Tensor) -> tf.Tensor:
         """Returns hidden units of their sums."""
-        h = self.activation(sums)
+        return self._dropped(self.activation(sums))
+
+    def _dropped(self, units: tf.Tensor) -> tf.Tensor:
+        """Returns units of which a call in training leaves out some."""
         for layer in self.dropout_layers:
-            h = layer(h)
-        return h
+            units = layer(units)
+        return units
 
     @property
     def solves(self) -> bool:
