@@ -35,7 +35,8 @@ class Settings:
     Args:
       hidden_units: of the network.
       num_masks: of the network.
-      dropout: of the inputs and hidden units.
+      dropout: of the hidden units.
+      direct: 1 if inputs reach the outputs directly, else 0.
       weight_decay: of AdamW.
       learning_rate: at the start; it falls to 0 by a cosine.
       batch_size: rows of a step.
@@ -45,6 +46,7 @@ class Settings:
     hidden_units: tuple[int, ...] = (500,)
     num_masks: int = 8
     dropout: float = 0.0
+    direct: int = 1
     weight_decay: float = 1e-3
     learning_rate: float = 1e-3
     batch_size: int = 100
@@ -75,7 +77,7 @@ def _options() -> argparse.ArgumentParser:
     for field in dataclasses.fields(Settings):
         name = f"--{field.name.replace('_', '-')}"
         if field.name == "hidden_units":
-            parser.add_argument(name, nargs="+", type=int, help="for trials")
+            parser.add_argument(name, nargs="*", type=int, help="for trials")
         else:
             parser.add_argument(name, type=type(field.default), help="for trials")
     return parser
@@ -113,6 +115,7 @@ def _fitted(data: dict, settings: Settings, seed: int) -> tuple[float, float, in
             num_masks=settings.num_masks,
             mask_seed=seed,
             dropout=settings.dropout,
+            direct=bool(settings.direct),
         )
     )
     steps = settings.epochs * -(-len(data["train"]) // settings.batch_size)

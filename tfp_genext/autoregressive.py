@@ -53,7 +53,7 @@ def made(
       num_masks: number of masks; `DensityModel` trains them in turn. Default: 1.
       mask_seed: of the masks, where there are several. Default: 0.
       direct: whether entries reach the parameters of later ones directly too. Default: `True`.
-      dropout: share of inputs and hidden units that a step of training leaves out. Default: 0.
+      dropout: share of hidden units that a step of training leaves out. Default: 0.
       order: entries in the order in which they are generated; goes with a single mask. Default:
         first to last.
       activation: Keras activation of the hidden layers. Default: `"relu"`.

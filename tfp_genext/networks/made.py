@@ -48,7 +48,7 @@ class MADE(keras.layers.Layer):
       mask_seed: of the masks, where there are several. Default: 0.
       direct: whether inputs reach the parameters of later dimensions directly too. Default:
         `False`.
-      dropout: share of inputs and hidden units that a call in training leaves out. Default: 0.
+      dropout: share of hidden units that a call in training leaves out. Default: 0.
       num_classes: number of classes of a dimension, which the network then sees as vectors with a
         single 1. Default: none, for numbers.
       input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
@@ -179,26 +179,23 @@ class MADE(keras.layers.Layer):
         kernels = [tf.convert_to_tensor(kernel) for kernel in self.kernels]
         offsets = self._offsets(conditional_input)
         if self.num_masks > 1 and tf.is_tensor(mask_index):
-            inputs = self._dropped(self._encode(tf.transpose(x)))
+            inputs = self._encode(tf.transpose(x))
             params = self._masks.params_under(mask_index, kernels, offsets, self._hidden, inputs)
         else:
             mask = 0 if tf.is_tensor(mask_index) else mask_index
             kernels, offsets = self._masks.sorted_weights(mask, kernels, offsets)
-            inputs = self._dropped(self._encode(tf.transpose(self._masks.sorted(mask, x))))
+            inputs = self._encode(tf.transpose(self._masks.sorted(mask, x)))
             structure = self._masks.structures[mask]
             params = structure.by_row(structure.params(kernels, offsets, self._hidden, inputs))
             params = self._masks.unsorted(mask, params)
         return tuple(tf.unstack(params)) if self.unstacked else tf.transpose(params, [1, 2, 0])
 
     def _hidden(self, sums: tf.Tensor) -> tf.Tensor:
-        """Returns hidden units of their sums."""
-        return self._dropped(self.activation(sums))
-
-    def _dropped(self, units: tf.Tensor) -> tf.Tensor:
-        """Returns units of which a call in training leaves out some."""
+        """Returns hidden units of their sums, of which a call in training leaves out some."""
+        h = self.activation(sums)
         for layer in self.dropout_layers:
-            units = layer(units)
-        return units
+            h = layer(h)
+        return h
 
     @property
     def solves(self) -> bool:
