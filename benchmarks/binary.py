@@ -37,6 +37,7 @@ class Settings:
       num_masks: of the network.
       dropout: of the hidden units.
       direct: 1 if inputs reach the outputs directly, else 0.
+      l1: weight of an L1 penalty of the matrices.
       weight_decay: of AdamW.
       learning_rate: at the start; it falls to 0 by a cosine.
       batch_size: rows of a step.
@@ -47,6 +48,7 @@ class Settings:
     num_masks: int = 8
     dropout: float = 0.0
     direct: int = 1
+    l1: float = 0.0
     weight_decay: float = 1e-3
     learning_rate: float = 1e-3
     batch_size: int = 100
@@ -116,6 +118,7 @@ def _fitted(data: dict, settings: Settings, seed: int) -> tuple[float, float, in
             mask_seed=seed,
             dropout=settings.dropout,
             direct=bool(settings.direct),
+            kernel_regularizer=keras.regularizers.L1(settings.l1) if settings.l1 else None,
         )
     )
     steps = settings.epochs * -(-len(data["train"]) // settings.batch_size)

@@ -27,6 +27,7 @@ def made(
     mask_seed: int = 0,
     direct: bool = True,
     dropout: float = 0.0,
+    kernel_regularizer: Any = None,
     order: Sequence[int] | None = None,
     activation: Any = "relu",
     conditional_event_shape: Sequence[int] | None = None,
@@ -54,6 +55,8 @@ def made(
       mask_seed: of the masks, where there are several. Default: 0.
       direct: whether entries reach the parameters of later ones directly too. Default: `True`.
       dropout: share of hidden units that a step of training leaves out. Default: 0.
+      kernel_regularizer: Keras regularizer of the matrices, part of the loss in training. Default:
+        none.
       order: entries in the order in which they are generated; goes with a single mask. Default:
         first to last.
       activation: Keras activation of the hidden layers. Default: `"relu"`.
@@ -98,6 +101,7 @@ def made(
         mask_seed=mask_seed,
         direct=direct,
         dropout=dropout,
+        kernel_regularizer=kernel_regularizer,
         num_classes=classes,
         input_range=None if classes else _range(entry),
         conditional_event_shape=conditional_event_shape,

@@ -261,6 +261,17 @@ def test_dropout_is_for_training_and_models_need_no_optimizer():
     assert set(np.unique(kept)) == {0.0, 2.0} and abs(kept.mean() - 1.0) < 0.05
 
 
+def test_a_regularizer_of_the_matrices_is_part_of_the_loss_and_of_no_metric():
+    penalty = keras.regularizers.L1(0.01)
+    distribution = perturbed(autoregressive.made([3], hidden_units=[5], kernel_regularizer=penalty))
+    model = gx.models.DensityModel(distribution)
+    model.compile(optimizer=keras.optimizers.SGD(0.0))
+    found = model.evaluate(np.zeros([4, 3]), verbose=0, return_dict=True)
+    sizes = [np.abs(kernel).sum() for kernel in distribution.network.kernels]
+    assert len(sizes) == 3  # Two layers, and the direct one.
+    assert found["loss"] - found["nll"] == pytest.approx(0.01 * np.sum(sizes), rel=1e-4)
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_single_sample_and_none(rows):
     pixels = autoregressive.pixel_cnn([3, 3, 1], num_layers=2, filters=2)

@@ -49,6 +49,8 @@ class MADE(keras.layers.Layer):
       direct: whether inputs reach the parameters of later dimensions directly too. Default:
         `False`.
       dropout: share of hidden units that a call in training leaves out. Default: 0.
+      kernel_regularizer: Keras regularizer of the matrices, part of the loss in training. Default:
+        none.
       num_classes: number of classes of a dimension, which the network then sees as vectors with a
         single 1. Default: none, for numbers.
       input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
@@ -101,6 +103,7 @@ class MADE(keras.layers.Layer):
         mask_seed: int = 0,
         direct: bool = False,
         dropout: float = 0.0,
+        kernel_regularizer: Any = None,
         num_classes: int | None = None,
         input_range: Sequence[float] | None = None,
         conditional_event_shape: Sequence[int] | None = None,
@@ -119,6 +122,7 @@ class MADE(keras.layers.Layer):
         self.dropout = checks.share("dropout", dropout)
         # One where there is a dropout, and none else.
         self.dropout_layers = [Dropout(self.dropout)] if self.dropout else []
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.num_classes = checks.optional_int("num_classes", num_classes, minimum=2)
         self.input_range = None if input_range is None else tuple(input_range)
         self.conditional_event_shape = checks.optional_shape(
@@ -163,7 +167,8 @@ class MADE(keras.layers.Layer):
         last = len(self.hidden_units)
         for i, shape in enumerate(self._masks.structures[0].shapes):
             start = "zeros" if i >= last else "glorot_uniform"
-            self.kernels.append(self._weight(f"kernel_{i}", shape, start))
+            regularizer = self.kernel_regularizer
+            self.kernels.append(self._weight(f"kernel_{i}", shape, start, regularizer))
             if i > last:
                 continue
             self.biases.append(self._weight(f"bias_{i}", shape[1:], "zeros"))
@@ -171,8 +176,12 @@ class MADE(keras.layers.Layer):
                 sizes = (math.prod(self.conditional_event_shape), shape[1])
                 self.context_kernels.append(self._weight(f"context_kernel_{i}", sizes, start))
 
-    def _weight(self, name: str, shape: tuple[int, ...], initializer: str) -> keras.Variable:
-        return self.add_weight(name=name, shape=shape, initializer=initializer)
+    def _weight(
+        self, name: str, shape: tuple[int, ...], initializer: str, regularizer: Any = None
+    ) -> keras.Variable:
+        return self.add_weight(
+            name=name, shape=shape, initializer=initializer, regularizer=regularizer
+        )
 
     def call(self, x: Any, conditional_input: Any = None, mask_index: Any = 0) -> Any:
         self._check_size("x", x)
@@ -289,6 +298,7 @@ class MADE(keras.layers.Layer):
             "mask_seed": self.mask_seed,
             "direct": self.direct,
             "dropout": self.dropout,
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             "num_classes": self.num_classes,
             "input_range": self.input_range,
             "conditional_event_shape": self.conditional_event_shape,
