@@ -214,6 +214,29 @@ def broadcasts(name: str, leading: tf.TensorShape, batch: tf.TensorShape) -> Non
         ) from error
 
 
+def event_after_batch(name: str, value: tf.Tensor, event: Sequence[int]) -> tf.Tensor:
+    """Returns a tensor `[..., *event]`, of whose event all sizes are known.
+
+    Raises:
+      ValueError: where its last dimensions are others, or nobody knows how many it has.
+    """
+    first = (value.shape.rank or 0) - len(event)
+    if value.shape.rank is None or first < 0 or not value.shape[first:].is_compatible_with(event):
+        shape = ", ".join(map(str, ("...", *event)))
+        raise ValueError(f"`{name}` must be of shape [{shape}]. Received: shape {value.shape}")
+    return tf.ensure_shape(value, value.shape[:first].concatenate(event))
+
+
+def numeric(name: str, value: Any) -> tf.Tensor:
+    """Returns numbers as a tensor."""
+    try:
+        tensor = tf.convert_to_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(message(name, "numbers", value)) from error
+    _numeric_dtype(name, tensor, "numbers")
+    return tensor
+
+
 def finite(name: str, value: np.ndarray, dtype: tf.DType | None = None) -> None:
     """Raises `ValueError` where an array holds entries that are not finite, in `dtype` if given."""
     if value.dtype.kind != "f":

@@ -175,6 +175,78 @@ def test_a_context_is_given_by_condition_or_by_name():
     assert bound.sample(3, seed=[1, 2]).shape == [3, 5, 4]
 
 
+def test_an_event_may_be_a_single_entry():
+    distribution = perturbed(autoregressive.made([], hidden_units=[4], num_classes=3))
+    assert distribution.sample(5, seed=[1, 2]).shape == [5]
+    total = tf.reduce_sum(distribution.prob(np.arange(3)))
+    np.testing.assert_allclose(total, 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(distribution.complete(np.array([2, 1]), 1), [2, 1])
+
+
+def test_one_event_is_completed_anew_for_each_context():
+    distribution = autoregressive.made([20], hidden_units=[8], conditional_event_shape=[2])
+    bound = distribution.condition(np.zeros([50, 2]))
+    completed = bound.complete(np.ones([20]), 10, seed=[1, 2]).numpy()
+    assert completed.shape == (50, 20)
+    assert np.all(completed[:, :10] == 1)
+    # All contexts are one and the same here, and a draw of ten bits hardly ever comes twice.
+    assert len(np.unique(completed, axis=0)) > 40
+    assert bound.complete(np.ones([20]), 20).shape == (50, 20)
+
+
+def test_contexts_may_be_arrays_lists_and_variables():
+    distribution = perturbed(
+        autoregressive.made([4], hidden_units=[8], conditional_event_shape=[2])
+    )
+    contexts = np.linspace(-1.0, 1.0, 6).reshape([3, 2])
+    expected = distribution.condition(contexts).log_prob(np.ones([4]))
+    held = tf.Variable(contexts.astype("float32"))
+    for given in (contexts, contexts.tolist(), tf.constant(contexts), held):
+        found = distribution.copy(conditional_input=given)
+        assert found.batch_shape == [3]
+        assert found[1].batch_shape == []
+        np.testing.assert_allclose(found.log_prob(np.ones([4])), expected, rtol=1e-6)
+    held.assign(held[::-1])
+    np.testing.assert_allclose(found.log_prob(np.ones([4])), expected[::-1], rtol=1e-6)
+
+
+def test_sizes_that_a_graph_does_not_know_are_those_of_the_event():
+    distribution = perturbed(autoregressive.made([4], hidden_units=[8]))
+    log_prob = tf.function(
+        distribution.log_prob, input_signature=[tf.TensorSpec([None, None], tf.float32)]
+    )
+    x = np.ones([3, 4], "float32")
+    np.testing.assert_allclose(log_prob(tf.constant(x)), distribution.log_prob(x), rtol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        log_prob(tf.ones([3, 5]))
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({}, 0.5),
+        ({"num_classes": 3}, 0.5),
+        ({"num_classes": 3}, 4.0),
+        ({"head": heads.QuantizedLogistics([], num_values=3)}, 0.5),
+    ],
+)
+def test_validated_arguments_are_checked_in_graphs_too(options, wrong):
+    distribution = made(validate_args=True, **options)
+    log_prob = tf.function(distribution.log_prob)
+    x = np.ones([2, 4], "float32")
+    np.testing.assert_allclose(log_prob(tf.constant(x)), distribution.log_prob(x), rtol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        log_prob(tf.fill([2, 4], wrong))
+
+
+def test_a_network_may_give_its_parameters_one_by_one():
+    head = heads.IndependentNormal([])
+    network = gx.networks.MADE(4, 2, [8], unstacked=True)
+    distribution = heads.Autoregressive(network, head)
+    x, log_prob = distribution.experimental_sample_and_log_prob(5, seed=[1, 2])
+    np.testing.assert_allclose(distribution.log_prob(tf.identity(x)), log_prob, rtol=1e-5)
+
+
 @pytest.fixture
 def parts():
     """A VAE's parts for images of bits: latents, and an encoder."""
@@ -344,6 +416,38 @@ def made(**options):
             lambda: made(conditional_event_shape=[2]).condition(np.zeros([3])),
             ValueError,
             r"`conditional_input` must be of shape \[..., 2\]",
+        ),
+        (
+            lambda: (
+                made(conditional_event_shape=[2])
+                .condition(np.zeros([2, 2]))
+                .log_prob(np.zeros([3, 4]))
+            ),
+            ValueError,
+            "`x` must have leading dimensions that go with",
+        ),
+        (
+            lambda: made(conditional_event_shape=[2]).condition("ab"),
+            TypeError,
+            "`conditional_input` must be numbers",
+        ),
+        (lambda: made().log_prob("ab"), TypeError, "`x` must be numbers"),
+        (
+            lambda: tf.function(
+                made().log_prob, input_signature=[tf.TensorSpec(None, tf.float32)]
+            ).get_concrete_function(),
+            ValueError,
+            "`x` must be of shape",
+        ),
+        (
+            lambda: made(num_masks=2).network(np.zeros([3, 4]), mask_index=2),
+            ValueError,
+            "`mask_index` must be below 2",
+        ),
+        (
+            lambda: made(num_masks=2).network.positions(-1),
+            ValueError,
+            "`mask_index` must be an integer of at least 0",
         ),
         (
             lambda: heads.Autoregressive(lambda x: x, heads.IndependentNormal([])),

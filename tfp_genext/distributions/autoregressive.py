@@ -44,7 +44,8 @@ class Autoregressive(tfd.Distribution):
         Default: none.
       event_shape: shape of one event. Default: that of the head or, of a head of one entry, of the
         network.
-      validate_args: as in TFP. Default: `False`.
+      validate_args: whether densities assert in graphs too that values are in the head's support,
+        as far as its own distribution does; eager calls always check. Default: `False`.
       name: as in TFP. Default: `"Autoregressive"`.
 
     Raises:
@@ -83,10 +84,9 @@ class Autoregressive(tfd.Distribution):
         name: str = "Autoregressive",
     ) -> None:
         parameters = dict(locals())
-        self._conditionals = Conditionals(network, head, event_shape)
+        self._conditionals = Conditionals(network, head, event_shape, validate_args=validate_args)
         self._network = self._conditionals.network  # Where `tf.Module` sees it.
-        self._context = conditional_input
-        self._conditionals.check_context(conditional_input)
+        self._context = self._conditionals.checked_context(conditional_input)
         entry = self._conditionals.entry
         of_entry = entry(tf.zeros([entry.params_size], self._conditionals.dtype))
         super().__init__(
@@ -144,14 +144,12 @@ class Autoregressive(tfd.Distribution):
           ValueError: where the network takes no context, or one of another shape; for NaN or
             infinite values.
         """
-        return self.copy(conditional_input=self._as_context(conditional_input))
+        return self.copy(conditional_input=self._given(conditional_input))
 
-    def _as_context(self, value: Any) -> tf.Tensor | None:
-        if value is None:
+    def _given(self, conditional_input: Any) -> Any:
+        if conditional_input is None:
             return self._context
-        context = tf.cast(tf.convert_to_tensor(value), self._conditionals.dtype)
-        self._conditionals.check_context(context)
-        return context
+        return self._conditionals.checked_context(conditional_input)
 
     def complete(
         self, x: Any, num_observed: int, *, seed: Any = None, greedy: bool = False
@@ -162,11 +160,12 @@ class Autoregressive(tfd.Distribution):
         these; `order_of_entries` tells the order.
 
         Args:
-          x: `[..., *batch, *event]`; entries that are not observed may be anything.
+          x: `[..., *batch, *event]`, or fewer events, which then serve several contexts; entries
+            that are not observed may be anything.
           num_observed: how many entries are.
           seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
           greedy: whether each missing entry is the likeliest one given those before it, in place of
-            a draw. Default: `False`.
+            a draw; of a mixture, the likeliest of its heaviest component. Default: `False`.
 
         Returns:
           Events `[..., *batch, *event]`.
@@ -182,8 +181,8 @@ class Autoregressive(tfd.Distribution):
             expected = f"at most {size}, the number of entries"
             raise ValueError(checks.message("num_observed", expected, num_observed))
         observed = self.order_of_entries() < num_observed
-        known = tf.cast(self._conditionals.checked(x, observed), dtype)
-        checks.broadcasts("x", known.shape[: known.shape.rank - observed.ndim], self.batch_shape)
+        known = tf.cast(self._conditionals.checked(x, self._context, observed), dtype)
+        known = self._conditionals.for_each_context(known, self._context)
         z = tf.where(observed, known, uniform(tf.shape(known), _stateless(seed), dtype))
         update = (Likeliest if greedy else Draw)(self.head)
         completed, _ = self._conditionals.solve(update, z, self._context, num_observed)
@@ -200,7 +199,8 @@ class Autoregressive(tfd.Distribution):
     def greedy(self) -> tf.Tensor:
         """Returns the event each of whose entries is the likeliest one given those before it.
 
-        It is no mode: the likeliest event may begin with an entry that is not.
+        It is no mode: the likeliest event may begin with an entry that is not. Of a mixture it is
+        the likeliest entry of the heaviest component.
 
         Returns:
           `[*batch, *event]`.
@@ -251,12 +251,13 @@ class Autoregressive(tfd.Distribution):
         number = self._conditionals.num_masks
         if number == 1:
             return self.log_prob(x, conditional_input=conditional_input)
-        x, context = self._conditionals.checked(x), self._as_context(conditional_input)
+        context = self._given(conditional_input)
+        x = self._conditionals.checked(x, context)
         return self._conditionals.log_prob_under(tf.cast(step, tf.int32) % number, x, context)
 
     def _log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> tf.Tensor:
-        context = self._as_context(conditional_input)
-        return self._conditionals.log_prob(self._conditionals.checked(x), context)
+        context = self._given(conditional_input)
+        return self._conditionals.log_prob(self._conditionals.checked(x, context), context)
 
     def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
         return self.from_noise(self.noise(n, seed))

@@ -68,15 +68,25 @@ class Conditionals:
       network: the Keras layer that gives the parameters.
       head: of an entry, or of the event.
       event_shape: shape of one event. Default: that of the head, or else of the network.
+      validate_args: whether densities assert that entries are in the support, in graphs too.
+        Default: `False`.
     """
 
-    def __init__(self, network: Any, head: Any, event_shape: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        network: Any,
+        head: Any,
+        event_shape: Sequence[int] | None,
+        *,
+        validate_args: bool = False,
+    ) -> None:
         self.entry = _checked_entry(network, head)
         self.event = _event_shape(network, head, event_shape)
         self.seen_event = tuple(getattr(network, "event_shape", self.event))
         self.network = tracking.track(network, event_ndims=len(self.seen_event))
         self.num_masks = getattr(network, "num_masks", 1)
         self.dtype = tf.as_dtype(network.variable_dtype)
+        self.validate_args = validate_args
 
     @property
     def size(self) -> int:
@@ -111,15 +121,25 @@ class Conditionals:
     def log_prob_given(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """Returns the sum of the log-densities of all entries given their parameters."""
         entries = self.entry(params)
+        if self.validate_args:
+            entries = entries.copy(validate_args=True)
+            with tf.control_dependencies(self._assertions(x)):
+                x = tf.identity(x)
         return tf.reduce_sum(
             entries.log_prob(tf.cast(x, entries.dtype)), axis=list(range(-len(self.event), 0))
         )
+
+    def _assertions(self, x: tf.Tensor) -> list[tf.Operation]:
+        """Returns what raises in a graph for entries that `log_prob` would round."""
+        if not (self.entry.discrete and x.dtype.is_floating):
+            return []
+        return [tf.debugging.assert_equal(x, tf.floor(x), "`x` must hold whole numbers")]
 
     def _params(self, x: tf.Tensor, context: Any, mask: Any = 0) -> tf.Tensor:
         """Returns parameters `[..., *event, params_size]`."""
         options = {"mask_index": mask} if self.num_masks > 1 else {}
         seen = self._as_seen(tf.cast(x, self.dtype))
-        params = self.network(seen, options, **_conditions(context))
+        params = _stacked(self.network(seen, options, **_conditions(context)))
         return self._in_shape(params, [self.entry.params_size])
 
     def solve(
@@ -148,7 +168,7 @@ class Conditionals:
         known = self.positions() < observed
 
         def one_pass(x: tf.Tensor) -> tf.Tensor:
-            drawn = update(tf.unstack(self._params(x, context), axis=-1), z)
+            drawn = update(self._params(x, context), z)
             return tf.where(known, z, drawn)
 
         # The first pass stands outside the loop, where a layer may still make its variables.
@@ -184,41 +204,55 @@ class Conditionals:
         whole = tf.broadcast_to(context, tf.concat([tf.shape(mask), shape], axis=0))
         return tf.reshape(whole, [-1, *shape])
 
-    def checked(self, x: Any, where: np.ndarray | None = None) -> tf.Tensor:
+    def checked(self, x: Any, context: Any, where: np.ndarray | None = None) -> tf.Tensor:
         """Returns events after checking their shape and, in an eager call, their values.
 
         Args:
           x: `[..., *event]`.
+          context: contexts, whose batch shape that of the events goes with, or `None`.
           where: which entries count, booleans `[*event]`. Default: all.
         """
-        x = tf.convert_to_tensor(x)
-        if x.shape.rank is not None and x.shape[-len(self.event) :] != list(self.event):
-            raise ValueError(
-                f"`x` must be of shape [..., {', '.join(map(str, self.event))}]. "
-                f"Received: shape {list(x.shape)}"
-            )
+        x = checks.event_after_batch("x", checks.numeric("x", x), self.event)
+        checks.broadcasts("x", self._batch(x), self._batch_of_contexts(context))
         if tf.executing_eagerly() and hasattr(x, "numpy"):
             entries = x.numpy() if where is None else x.numpy()[..., where]
             checks.finite("x", entries)
             self.entry.check_values(entries)
         return x
 
-    def check_context(self, context: Any) -> None:
-        """Raises `ValueError` unless contexts are none, or of the shape that the network takes."""
+    def for_each_context(self, x: tf.Tensor, context: Any) -> tf.Tensor:
+        """Returns events `[..., *event]`, at least one for each context."""
         if context is None:
-            return
+            return x
+        batch, of_contexts = self._batch(x), self._batch_of_contexts(context)
+        known = tf.shape(context)[: of_contexts.rank]
+        shape = tf.broadcast_dynamic_shape(tf.shape(x)[: batch.rank], known)
+        return tf.ensure_shape(
+            tf.broadcast_to(x, tf.concat([shape, self.event], axis=0)),
+            tf.broadcast_static_shape(batch, of_contexts).concatenate(self.event),
+        )
+
+    def _batch(self, x: tf.Tensor) -> tf.TensorShape:
+        return x.shape[: x.shape.rank - len(self.event)]
+
+    def _batch_of_contexts(self, context: Any) -> tf.TensorShape:
+        if context is None:
+            return tf.TensorShape([])
+        return context.shape[: context.shape.rank - len(self.conditional_event_shape or ())]
+
+    def checked_context(self, value: Any) -> Any:
+        """Returns contexts, none or numbers of the shape that the network takes; variables stay."""
+        if value is None:
+            return None
         shape = self.conditional_event_shape
         if shape is None:
             expected = "None: the network takes no context"
-            raise ValueError(checks.message("conditional_input", expected, context))
-        first = context.shape.rank - len(shape)
-        if first < 0 or tuple(context.shape[first:]) != shape:
-            expected = f"of shape [..., {', '.join(map(str, shape))}]"
-            raise ValueError(
-                f"`conditional_input` must be {expected}. Received: shape {list(context.shape)}"
-            )
+            raise ValueError(checks.message("conditional_input", expected, value))
+        name = "conditional_input"
+        context = checks.event_after_batch(name, checks.numeric(name, value), shape)
         if tf.executing_eagerly() and hasattr(context, "numpy"):
-            checks.finite("conditional_input", context.numpy())
+            checks.finite(name, context.numpy())
+        return value if isinstance(value, tf.Variable) else tf.cast(context, self.dtype)
 
     def _as_seen(self, x: tf.Tensor) -> tf.Tensor:
         return _event_as(x, self.event, self.seen_event)

@@ -191,7 +191,7 @@ class MADE(keras.layers.Layer):
             inputs = self._encode(tf.transpose(x))
             params = self._masks.params_under(mask_index, kernels, offsets, self._hidden, inputs)
         else:
-            mask = 0 if tf.is_tensor(mask_index) else mask_index
+            mask = 0 if tf.is_tensor(mask_index) else self._checked_mask(mask_index)
             kernels, offsets = self._masks.sorted_weights(mask, kernels, offsets)
             inputs = self._encode(tf.transpose(self._masks.sorted(mask, x)))
             structure = self._masks.structures[mask]
@@ -246,6 +246,7 @@ class MADE(keras.layers.Layer):
         checks.floating("z", z)
         kernels = [tf.cast(kernel, z.dtype) for kernel in self.kernels]
         offsets = [tf.cast(offset, z.dtype) for offset in self._offsets(conditional_input)]
+        mask_index = self._checked_mask(mask_index)
         kernels, offsets = self._masks.sorted_weights(mask_index, kernels, offsets)
         problem = Problem(
             self._masks.structures[mask_index],
@@ -265,7 +266,14 @@ class MADE(keras.layers.Layer):
 
     def positions(self, mask_index: int = 0) -> np.ndarray:
         """Returns the place of each dimension in the order of a mask, integers `[D]`."""
-        return self._masks.positions(mask_index)
+        return self._masks.positions(self._checked_mask(mask_index))
+
+    def _checked_mask(self, mask_index: int) -> int:
+        found = checks.positive_int("mask_index", mask_index, minimum=0)
+        if found >= self.num_masks:
+            expected = f"below {self.num_masks}, the number of masks"
+            raise ValueError(checks.message("mask_index", expected, mask_index))
+        return found
 
     def _check_size(self, name: str, value: Any) -> None:
         if value.shape.rank != 2 or value.shape[-1] != self.event_size:
