@@ -55,7 +55,18 @@ class Settings:
     epochs: int = 100
 
 
-_SETTINGS = {"nltcs": Settings(), "plants": Settings(), "dna": Settings()}
+_SETTINGS = {
+    "nltcs": Settings(),
+    "plants": Settings(hidden_units=(1000,), num_masks=1, dropout=0.3, l1=3e-5, epochs=120),
+    "dna": Settings(
+        hidden_units=(200,),
+        num_masks=1,
+        l1=2e-3,
+        weight_decay=0.0,
+        learning_rate=3e-3,
+        batch_size=50,
+    ),
+}
 
 
 def main() -> None:
