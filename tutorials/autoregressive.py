@@ -107,23 +107,26 @@ support.save(figure, options.output / "autoregressive_sight.png", palette=True)
 
 
 # %%
+BATCH_SIZE = 50
+
+
 def fitted(
     name: str, distribution: gx.distributions.Autoregressive, epochs: int, rows: int, rate: float
 ) -> gx.models.DensityModel:
     """Returns a model after some training, and prints what it reaches."""
     model = gx.models.DensityModel(distribution, preprocessing=gx.layers.Binarize())
-    steps = epochs * -(-rows // 50)
+    steps = epochs * -(-rows // BATCH_SIZE)
     schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
     model.compile(optimizer=keras.optimizers.Adam(schedule))
-    model.fit(train_images[:rows], batch_size=50, epochs=epochs, verbose=2)
+    model.fit(train_images[:rows], batch_size=BATCH_SIZE, epochs=epochs, verbose=2)
     nll = model.evaluate(images[:2000], batch_size=200, verbose=0, return_dict=True)["nll"]
     print(f"{name}: {nll:.2f} nats on held-out images")
     return model
 
 
-EPOCHS, ROWS, ROWS_CNN = (1, 300, 200) if options.short else (12, 60_000, 12_000)
+EPOCHS, ROWS, ROWS_CNN = (1, 300, 200) if options.short else (6, 60_000, 20_000)
 made_model = fitted("MADE", made, EPOCHS, ROWS, 2e-3)
-cnn_model = fitted("PixelCNN", pixel_cnn, 1 if options.short else 3, ROWS_CNN, 4e-3)
+cnn_model = fitted("PixelCNN", pixel_cnn, 1 if options.short else 4, ROWS_CNN, 4e-3)
 
 # %% [markdown]
 # ## Samples, and where they come from
@@ -146,7 +149,7 @@ def sheet(tiles: np.ndarray, columns: int) -> np.ndarray:
     return padded.reshape([-1, columns, 30, 30]).swapaxes(1, 2).reshape([-1, columns * 30])
 
 
-figure, panels = plt.subplots(1, 3, figsize=(13, 1.6), layout="constrained")
+figure, panels = plt.subplots(1, 3, figsize=(13, 1.45), layout="constrained")
 for axes, (name, tiles) in zip(panels, pictures.items()):
     axes.imshow(sheet(tiles, SHOWN), cmap="gray_r")
     axes.set_title(name)
