@@ -103,19 +103,20 @@ def test_log_slopes_are_those_of_autodiff_both_ways(transformer):
 @each
 def test_gradients_through_the_inverse_are_finite_differences(transformer):
     given, x = params(transformer, 0.7), points()
-    step = 1e-6
-
-    def forward(values):
-        return transformer.bijector(values).forward(tf.identity(x)).numpy()
-
     with tf.GradientTape() as tape:
         tape.watch(given)
         y = transformer.bijector(given).forward(x)
     gradients = tape.gradient(y, given)
-    for i in range(0, len(given), 3):
-        ends = [[p + s * step * (j == i) for j, p in enumerate(given)] for s in (1.0, -1.0)]
-        expected = (forward(ends[0]) - forward(ends[1])) / (2.0 * step)
-        np.testing.assert_allclose(gradients[i], expected, rtol=1e-5, atol=1e-7)
+    # One row of points for each end of each step, a step in each third parameter: [P / 3, P, 1].
+    step = 1e-6
+    steps = step * np.eye(len(given))[::3, :, np.newaxis]
+    ends = [list(np.moveaxis(given + sign * steps, 1, 0)) for sign in (1.0, -1.0)]
+    above, below = (
+        transformer.bijector(e).forward(tf.tile(x[None], [len(steps), 1])) for e in ends
+    )
+    expected = (above - below) / (2.0 * step)
+    for i in range(len(steps)):
+        np.testing.assert_allclose(gradients[3 * i], expected[i], rtol=1e-5, atol=1e-7)
 
 
 @each_sigmoidal
