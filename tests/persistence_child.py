@@ -36,8 +36,9 @@ def main(directory: str) -> None:
     for case in registry.DISTRIBUTIONS:
         results |= {f"{case.name}/{k}": v for k, v in weights_of(case, directory).items()}
     for name in saved_cases.CASES:
-        described = saved_cases.described(keras.saving.load_model(f"{directory}/{name}.keras"))
-        results |= {f"{name}/keras/{k}": v for k, v in described.items()}
+        model = keras.saving.load_model(f"{directory}/{name}.keras")
+        found = saved_cases.to_compare(name, model)
+        results |= {f"{name}/keras/{k}": v for k, v in found.items()}
     np.savez(f"{directory}/results.npz", **results)
 
 
