@@ -22,7 +22,7 @@ REQUIRED = [
 TUTORIALS = ["matplotlib>=3.8", "scikit-learn>=1.4"]
 TEST = [
     "pytest>=8.0",
-    "pytest-xdist>=3.6",
+    "pytest-xdist>=3.8",
     "mypy>=1.11",
     "ruff>=0.6",
     "tensorboard>=2.19",

@@ -31,7 +31,7 @@ def main() -> None:
     arguments = harness.options(__doc__).parse_args()
     deep, wide = Sizes(), Sizes.wide()
     if arguments.quick:
-        deep, wide = Sizes.tiny(5, 4), Sizes.tiny(6, 3)
+        deep, wide = Sizes.tiny(2, 4, layers=2), Sizes.tiny(3, 3, layers=1)
     harness.run(_rows(deep, wide), arguments)
 
 

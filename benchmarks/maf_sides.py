@@ -38,9 +38,9 @@ class Sizes:
         return cls(features=784, layers=1, hidden=(1024,), samples=100)
 
     @classmethod
-    def tiny(cls, features: int, samples: int) -> Sizes:
+    def tiny(cls, features: int, samples: int, layers: int) -> Sizes:
         """Returns sizes with which everything is done at once."""
-        return cls(features, layers=2, hidden=(6,), batch=8, rows=16, samples=samples, steps=2)
+        return cls(features, layers, hidden=(6,), batch=8, rows=16, samples=samples, steps=2)
 
     @property
     def widths(self) -> list[int]:

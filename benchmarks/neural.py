@@ -51,9 +51,11 @@ def _spline_rows(sizes: Sizes, kind: str, *, autoregressive: bool) -> Iterator[R
 
 
 def _sigmoidal_rows(sizes: Sizes) -> Iterator[Row]:
+    plain = gx.transformers.DeepSigmoidal(num_units=sizes.units)
+    dense = gx.transformers.DeepDenseSigmoidal(num_units=sizes.dense_units)
     sides = {
-        "NAF": Ours(sizes, gx.flows.naf),
-        "NAF, dense": Ours(sizes, gx.flows.naf, transformer=gx.transformers.DeepDenseSigmoidal()),
+        "NAF": Ours(sizes, gx.flows.naf, transformer=plain),
+        "NAF, dense": Ours(sizes, gx.flows.naf, transformer=dense),
         "MAF": Ours(sizes, gx.flows.maf),
     }
     pairs = (("NAF", "MAF"), ("NAF, dense", "MAF"))

@@ -34,6 +34,8 @@ class Sizes:
     layers: int = 5
     hidden: tuple[int, ...] = (256, 256)
     bins: int = 8
+    units: int = 8
+    dense_units: int = 4
     batch: int = 512
     rows: int = 1000
     steps: int = 40
@@ -41,7 +43,17 @@ class Sizes:
     @classmethod
     def tiny(cls) -> Sizes:
         """Returns sizes with which everything is done at once."""
-        return cls(features=4, layers=1, hidden=(4,), bins=2, batch=8, rows=4, steps=2)
+        return cls(
+            features=2,
+            layers=1,
+            hidden=(4,),
+            bins=2,
+            units=2,
+            dense_units=2,
+            batch=8,
+            rows=4,
+            steps=2,
+        )
 
 
 class Ours(Transformed):

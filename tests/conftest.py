@@ -1,16 +1,38 @@
 """Settings that all tests share."""
 
 import os
+import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import forking
 import keras
 import pytest
 import tensorflow as tf
 
+# These take longest; they come first, so that nothing long is left for one worker at the end.
+_LONG = [
+    "test_contract.py",
+    "test_model_contract.py",
+    "test_benchmarks.py",
+    "test_tutorials.py",
+    "test_persistence.py",
+    "test_serving.py",
+    "test_made.py",
+    "test_docs.py",
+    "test_mixed_precision.py",
+    "test_density.py",
+]
+
 # Two devices, so that `tf.distribute` has replicas to work with.
 _CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def pytest_collection_modifyitems(items):
+    """Sorts the files; tests of one stay in order."""
+    place = {name: i for i, name in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(_LONG)))
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +47,10 @@ def two_devices():
     """One strategy: TensorFlow numbers the reductions of a second one like those of the first."""
     devices = tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([d.name for d in devices[:2]])
+
+
+@pytest.fixture(scope="session")
+def launcher():
+    """Starts programs of the repository."""
+    with forking.Launcher(path=[pathlib.Path(__file__).parents[1]]) as started:
+        yield started

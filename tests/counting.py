@@ -1,10 +1,12 @@
-"""Counts how often networks are evaluated."""
+"""Counts how often networks are evaluated, and steps traced."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from unittest import mock
+
+import keras
 
 from tfp_genext import tracking
 
@@ -29,3 +31,12 @@ def count_network_calls() -> Iterator[Counter]:
 
             stack.enter_context(mock.patch.object(tracking.KerasNetwork, name, counted))
         yield counter
+
+
+@contextlib.contextmanager
+def count_steps(model: keras.Model) -> Iterator[mock.Mock]:
+    """Counts how often the step of a training is traced while the context is open."""
+    kind = type(model)
+    step = kind.train_step
+    with mock.patch.object(kind, "train_step", autospec=True, side_effect=step) as counted:
+        yield counted

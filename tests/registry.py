@@ -108,12 +108,12 @@ def spline_coupling(dtype: str, **options: Any) -> tfb.Bijector:
 
 
 def transformed_made(
-    dtype: str, transformer: gx.transformers.Transformer, **options: Any
+    dtype: str, transformer: gx.transformers.Transformer, *, size: int = D, **options: Any
 ) -> tfb.Bijector:
     network = gx.networks.MADE(
-        D, transformer.params_size, [12, 9], activation="tanh", dtype=dtype, **options
+        size, transformer.params_size, [12, 9], activation="tanh", dtype=dtype, **options
     )
-    network.build((None, D))
+    network.build((None, size))
     if isinstance(transformer, gx.transformers.Spline):
         return gx.bijectors.MaskedAutoregressive(network, transformer=transformer)
     return gx.bijectors.NeuralAutoregressive(network, transformer=transformer)
@@ -275,9 +275,12 @@ BIJECTORS = [
         lambda dtype: transformed_made(
             dtype,
             gx.transformers.DeepDenseSigmoidal(num_units=2),
+            size=3,
             conditional_event_shape=CONTEXT,
         ),
         context=CONTEXT,
+        # As few as are solved in two blocks, one by a loop: loops in loops take long to compile.
+        event=(3,),
     ),
     BijectorCase("invertible_1x1_conv", mixing, networks=0),
     BijectorCase("partial", lambda dtype: gx.bijectors.Partial(affine_of(3, dtype), 3), networks=1),
@@ -409,6 +412,13 @@ DISTRIBUTIONS = [
     ),
     DistributionCase("mixture", mixture, recipe=False),
 ]
+
+
+def some(cases: list, *names: str) -> list:
+    """Returns the cases that stand for all ways to lose a property, where a look at one is dear."""
+    chosen = [case for case in cases if case.name in names]
+    assert sorted(case.name for case in chosen) == sorted(names)
+    return chosen
 
 
 def perturb(module: tf.Module, seed: int = 0, size: float = 0.3) -> None:

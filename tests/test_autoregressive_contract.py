@@ -11,6 +11,7 @@ import cpp_loader
 import keras
 import numpy as np
 import pytest
+import registry
 import registry_autoregressive as cases
 import tensorflow as tf
 
@@ -30,10 +31,7 @@ each_single = pytest.mark.parametrize("case", [c for c in cases.CASES if c.singl
 
 
 def some(*names):
-    """Cases that stand for all ways that a property could be lost, where a look at one is dear."""
-    chosen = [case for case in cases.CASES if case.name in names]
-    assert len(chosen) == len(names)
-    return pytest.mark.parametrize("case", chosen, ids=_ids)
+    return pytest.mark.parametrize("case", registry.some(cases.CASES, *names), ids=_ids)
 
 
 @each_discrete

@@ -10,7 +10,8 @@ import pytest
 import registry
 import tensorflow as tf
 import tensorflow_probability as tfp
-from counting import count_network_calls
+from counting import count_network_calls, count_steps
+from derivatives import jacobian
 
 import tfp_genext as gx
 
@@ -31,6 +32,14 @@ each_distribution = pytest.mark.parametrize("case", registry.DISTRIBUTIONS, ids=
 each_recipe = pytest.mark.parametrize(
     "case", [case for case in registry.DISTRIBUTIONS if case.recipe], ids=_ids
 )
+
+
+def some_bijectors(*names):
+    return pytest.mark.parametrize("case", registry.some(registry.BIJECTORS, *names), ids=_ids)
+
+
+def some_distributions(*names):
+    return pytest.mark.parametrize("case", registry.some(registry.DISTRIBUTIONS, *names), ids=_ids)
 
 
 def _built(case, dtype="float32", seed=0):
@@ -63,21 +72,8 @@ def test_round_trips_at_every_batch_shape(case, dtype):
         np.testing.assert_allclose(there, y, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
 
 
-def _log_abs_det(function, x):
-    jacobian = _jacobian(lambda t: _flat(function(t)), x)
-    return np.linalg.slogdet(jacobian.reshape([x.shape[0], -1, jacobian.shape[1]]))[1]
-
-
-def _flat(x):
-    return tf.reshape(x, [x.shape[0], -1])
-
-
-def _jacobian(function, x):
-    """Returns the Jacobian of each row, a row of it at a time: loops are slow to vectorise."""
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(x)
-        y = function(x)
-    return tape.batch_jacobian(y, x, experimental_use_pfor=False).numpy()
+def _log_abs_det(function, x, **kwargs):
+    return np.linalg.slogdet(jacobian(function, x, **kwargs))[1]
 
 
 @each_bijector
@@ -85,10 +81,10 @@ def test_log_determinants_agree_with_autodiff(case):
     bijector = _built(case, "float64")
     kwargs = registry.conditions(case, (4,), "float64")
     x = registry.points((4, *case.event), "float64")
-    expected = _log_abs_det(lambda t: bijector.forward(t, **kwargs), x)
+    expected = _log_abs_det(bijector.forward, x, **kwargs)
     found = bijector.forward_log_det_jacobian(tf.identity(x), **kwargs)
     np.testing.assert_allclose(np.broadcast_to(found, [4]), expected, rtol=1e-6, atol=1e-12)
-    expected = _log_abs_det(lambda t: bijector.inverse(t, **kwargs), tf.identity(x))
+    expected = _log_abs_det(bijector.inverse, x, **kwargs)
     found = bijector.inverse_log_det_jacobian(tf.identity(x), **kwargs)
     np.testing.assert_allclose(np.broadcast_to(found, [4]), expected, rtol=1e-6, atol=1e-12)
 
@@ -107,9 +103,7 @@ def test_log_determinant_does_not_depend_on_who_asked_first(case):
     np.testing.assert_allclose(found, -alone, rtol=1e-12, atol=1e-12)
 
 
-@each_bijector
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
-def test_graph_and_xla_equal_eager(case, jit_compile):
+def _assert_compiled_equals_eager(case, *, jit_compile):
     bijector = _built(case)
     kwargs = registry.conditions(case, (4,), "float32")
     specs = [tf.TensorSpec([None, *case.event])]
@@ -133,6 +127,34 @@ def test_graph_and_xla_equal_eager(case, jit_compile):
     )
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5, rtol=2e-5)
+
+
+@each_bijector
+def test_graph_equals_eager(case):
+    _assert_compiled_equals_eager(case, jit_compile=False)
+
+
+# One of each kind of operation: XLA compiles these, whatever stands around them. The loops of
+# splines and of single sigmoidal layers are compiled in `networks/test_made.py`.
+@some_bijectors(
+    "affine_mask",
+    "affine_softplus",
+    "affine_sigmoid",
+    "affine_conditional",
+    "additive",
+    "autoregressive_ordered",
+    "autoregressive_conditional",
+    "spline_conditional",
+    "neural_dense_conditional",
+    "invertible_1x1_conv",
+    "partial",
+    "checkerboard_conditional",
+    "batch_norm",
+    "act_norm",
+    "nested_conditional",
+)
+def test_xla_equals_eager(case):
+    _assert_compiled_equals_eager(case, jit_compile=True)
 
 
 @each_bijector
@@ -191,7 +213,7 @@ def test_jacobian_holds_what_the_mask_allows_and_nothing_else(case):
     bijector = _built(case, "float64")
     kwargs = registry.conditions(case, (6,), "float64")
     x = registry.points((6, *case.event), "float64")
-    found = np.abs(_jacobian(lambda t: bijector.forward(t, **kwargs), x)).max(axis=0) > 0.0
+    found = np.abs(jacobian(bijector.forward, x, **kwargs)).max(axis=0) > 0.0
     np.testing.assert_array_equal(found, case.dependencies)
 
 
@@ -216,15 +238,6 @@ def test_lives_in_the_compositions_of_tfp(case):
         np.testing.assert_allclose(log_prob, direct, rtol=1e-10, err_msg=name)
 
 
-def _modes():
-    plain = lambda f: f  # noqa: E731
-    return {
-        "eager": plain,
-        "graph": tf.function,
-        "xla": lambda f: tf.function(f, jit_compile=True),
-    }
-
-
 def _wrappings(bijector, kwargs):
     yield "plain", bijector, kwargs
     chain = tfb.Chain([tfb.Shift(1.0), bijector])
@@ -238,34 +251,65 @@ def _wrappings(bijector, kwargs):
     yield "invert", tfb.Invert(bijector), kwargs
 
 
-@pytest.mark.parametrize("case", [c for c in registry.BIJECTORS if c.networks], ids=_ids)
-@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
-def test_each_network_runs_once_per_direction(case, mode):
-    run = _modes()[mode]
+def _calls(flow, event, kwargs):
+    def sample():
+        return flow.sample(4, seed=[1, 2], bijector_kwargs=kwargs)
+
+    def log_prob():
+        return flow.log_prob(registry.points((4, *event), "float32"), bijector_kwargs=kwargs)
+
+    def sample_and_log_prob():
+        return flow.experimental_sample_and_log_prob(4, seed=[1, 2], bijector_kwargs=kwargs)
+
+    return sample, log_prob, sample_and_log_prob
+
+
+def _assert_networks_run_once(case, trace):
     inner = _built(case)
     # One context for all rows: the noise of a bijector has no batch of its own.
     context = registry.conditions(case, (), "float32")
     for name, bijector, kwargs in _wrappings(inner, context):
         base = tfd.Sample(tfd.Normal(0.0, 1.0), case.event)
         flow = tfd.TransformedDistribution(base, bijector)
-        calls = {
-            "sample": run(lambda f=flow, k=kwargs: f.sample(4, seed=[1, 2], bijector_kwargs=k)),
-            "log_prob": run(
-                lambda f=flow, k=kwargs: f.log_prob(
-                    registry.points((4, *case.event), "float32"), bijector_kwargs=k
-                )
-            ),
-            "sample and log_prob": run(
-                lambda f=flow, k=kwargs: f.experimental_sample_and_log_prob(
-                    4, seed=[1, 2], bijector_kwargs=k
-                )
-            ),
-        }
-        for label, call in calls.items():
+        for call in _calls(flow, case.event, kwargs):
             with count_network_calls() as counter:
                 # The evaluations of a compiled call are those of its one trace.
-                call() if mode == "eager" else call.get_concrete_function()
-            assert counter.total == case.networks, f"{name}: {label}"
+                trace(call)
+            assert counter.total == case.networks, f"{name}: {call.__name__}"
+
+
+@pytest.mark.parametrize("case", [c for c in registry.BIJECTORS if c.networks], ids=_ids)
+def test_each_network_runs_once_per_direction(case):
+    _assert_networks_run_once(case, lambda call: call())
+
+
+# One of each way to reach a network, and one of each that a transformer can be inverted by.
+@some_bijectors(
+    "affine",
+    "affine_mask",
+    "affine_conditional",
+    "additive_conditional",
+    "autoregressive",
+    "autoregressive_conditional",
+    "spline_conditional",
+    "spline_autoregressive",
+    "neural_dense_conditional",
+    "partial",
+    "checkerboard_conditional",
+    "composed",
+    "nested_conditional",
+    "bound",
+)
+def test_each_network_is_traced_once_per_direction(case):
+    _assert_networks_run_once(case, lambda call: tf.function(call).get_concrete_function())
+
+
+# What is compiled is traced like any other graph: one case of each way to reach a network.
+@some_bijectors("affine_conditional", "autoregressive", "partial", "composed", "bound")
+def test_each_network_is_traced_once_per_direction_under_xla(case):
+    _assert_networks_run_once(
+        case, lambda call: tf.function(call, jit_compile=True).get_concrete_function()
+    )
 
 
 @each_distribution
@@ -295,16 +339,23 @@ def test_fit_lowers_the_loss_and_moves_every_variable(case):
     distribution = _distribution(case, size=D)
     model = gx.models.DensityModel(distribution)
     model.compile(optimizer=keras.optimizers.Adam(1e-2))
-    data = _data(case)
-    before = model.evaluate(*data, verbose=0, return_dict=True)["nll"]
+    *context, x = data = _data(case)
+    kwargs = {"bijector_kwargs": {"conditional_input": context[0]}} if context else {}
+    before = np.mean(distribution.log_prob(tf.constant(x), **kwargs))
     start = [v.numpy() for v in distribution.trainable_variables]
-    model.fit(*data, epochs=3, batch_size=32, verbose=0)
-    assert model.evaluate(*data, verbose=0, return_dict=True)["nll"] < before
+    with count_steps(model) as steps:
+        model.fit(*data, epochs=3, batch_size=32, verbose=0)
+    assert steps.call_count == 1
+    assert np.mean(distribution.log_prob(tf.constant(x), **kwargs)) > before
     for old, variable in zip(start, distribution.trainable_variables, strict=True):
         assert np.abs(variable.numpy() - old).max() > 0.0
 
 
-@each_distribution
+# One of each kind of variable and of place to hold it: the world of Keras sees the same ones in
+# every distribution, and `fit` moves them all.
+@some_distributions(
+    "real_nvp_normed", "maf_conditional", "naf", "maf_mog", "glow", "real_nvp_images", "mixture"
+)
 def test_a_plain_tape_loop_lowers_the_loss_and_moves_every_variable(case):
     distribution = _distribution(case)
     optimizer = keras.optimizers.Adam(1e-2)

@@ -11,8 +11,10 @@ import cpp_loader
 import keras
 import numpy as np
 import pytest
+import registry
 import registry_models
 import tensorflow as tf
+from counting import count_steps
 
 import tfp_genext as gx
 
@@ -28,10 +30,7 @@ each_model = pytest.mark.parametrize("case", registry_models.MODELS, ids=_ids)
 
 
 def some_models(*names):
-    """Cases that stand for all ways that a property could be lost, where a look at one is dear."""
-    cases = [case for case in registry_models.MODELS if case.name in names]
-    assert len(cases) == len(names)
-    return pytest.mark.parametrize("case", cases, ids=_ids)
+    return pytest.mark.parametrize("case", registry.some(registry_models.MODELS, *names), ids=_ids)
 
 
 def losses(history):
@@ -48,7 +47,9 @@ def fitted(case, *, rows=64, epochs=2, **options):
 def test_fit_moves_every_variable_and_evaluate_is_a_function_of_the_data(case):
     model = case.compiled()
     before = [v.numpy() for v in model.trainable_variables]
-    history = model.fit(*case.data(), epochs=2, verbose=0, validation_data=case.data())
+    with count_steps(model) as steps:
+        history = model.fit(*case.data(), epochs=2, verbose=0, validation_data=case.data())
+    assert steps.call_count == 1
     assert np.isfinite([v for values in history.history.values() for v in values]).all()
     for variable, old in zip(model.trainable_variables, before, strict=True):
         assert np.abs(variable.numpy() - old).max() > 0.0, variable.path
@@ -90,9 +91,21 @@ def test_xla_gives_the_same_losses_but_for_its_own_noise(case):
         np.testing.assert_allclose(found.history[name], values, rtol=0.05, atol=0.1, err_msg=name)
 
 
-# Batch normalisation sees each device's rows alone, as Keras has it.
-@pytest.mark.parametrize(
-    "case", [c for c in registry_models.MODELS if c.name != "gan_normed"], ids=_ids
+# One of each way to draw noise and to weigh a loss. Batch normalisation sees each device's rows
+# alone, as Keras has it.
+@some_models(
+    "vae",
+    "vae_tricks",
+    "vae_k",
+    "vae_iaf_posterior",
+    "vae_vimco",
+    "vae_relaxed",
+    "vae_conditional",
+    "gan_Wasserstein",
+    "gan_Relativistic",
+    "gan_steps",
+    "gan_flow",
+    "gan_conditional",
 )
 def test_two_devices_train_as_one(case, two_devices):
     """Noise too: each device draws its own rows of what one would have drawn."""
@@ -125,12 +138,31 @@ def draws(model, case):
     }
 
 
+# One of each kind of state that training goes on by: schedules, flows, pseudo-inputs, norms,
+# averages, several steps of a player.
+TRAINED_ON = registry.some(
+    registry_models.MODELS,
+    "vae_tricks",
+    "vae_maf_prior",
+    "vae_iaf_posterior",
+    "vae_vamp",
+    "vae_conditional",
+    "gan_Relativistic",
+    "gan_normed",
+    "gan_steps",
+    "gan_flow",
+    "gan_conditional",
+)
+
+
 def described(model, case):
     """What a model gives, and the losses of its training when it goes on."""
     found = draws(model, case)
+    if case not in TRAINED_ON:
+        return found
     # The size of the batches that the model knows: a new one makes a new graph, rounded otherwise.
     history = model.fit(*case.data(), batch_size=16, epochs=2, shuffle=False, verbose=0)
-    found |= {name: np.array(values) for name, values in losses(history).items()}
+    found |= {f"{name} losses": np.array(values) for name, values in losses(history).items()}
     return found | {f"{name} after": value for name, value in draws(model, case).items()}
 
 
@@ -149,7 +181,7 @@ def reloaded(tmp_path_factory):
     expected = {}
     for case in registry_models.MODELS:
         keras.utils.set_random_seed(7)
-        model, _ = fitted(case, epochs=1)
+        model = fitted(case, epochs=1)[0] if case in TRAINED_ON else case.compiled()
         model.save(directory / f"{case.name}.keras")
         expected[case.name] = described(model, case)
     program = f"import test_model_contract; test_model_contract.reload_all({str(directory)!r})"
@@ -162,7 +194,7 @@ def reloaded(tmp_path_factory):
 @each_model
 def test_comes_back_in_a_new_process_bit_for_bit_and_trains_on(reloaded, case):
     expected, found = reloaded
-    assert len(expected[case.name]) >= 5
+    assert len(expected[case.name]) >= (5 if case in TRAINED_ON else 2)
     for name, value in expected[case.name].items():
         np.testing.assert_array_equal(found[f"{case.name}/{name}"], value, err_msg=name)
 

@@ -67,7 +67,23 @@ def _python(distribution, signature, inputs):
     }
 
 
-@pytest.mark.parametrize("case", registry.DISTRIBUTIONS, ids=lambda case: case.name)
+# One of each kind of operation and of variable, plain and with contexts: what a loader must bring
+# back and run. The flows left out are made of the same bijectors, or of others that loop like them.
+SERVED = registry.some(
+    registry.DISTRIBUTIONS,
+    "real_nvp_normed",
+    "nice_conditional",
+    "maf_conditional",
+    "iaf",
+    "nsf",
+    "naf",
+    "glow_conditional",
+    "real_nvp_images",
+    "mixture",
+)
+
+
+@pytest.mark.parametrize("case", SERVED, ids=lambda case: case.name)
 def test_every_signature_runs_in_the_cpp_loader_and_equals_python(case, tmp_path):
     distribution = case.build(D, "float32")
     registry.perturb(distribution, size=0.1)

@@ -116,6 +116,7 @@ NUM_POINTS = 2_000 if options.short else 50_000
 EPOCHS = 1 if options.short else 12
 BATCH_SIZE = 250
 NUM_LAYERS = 1 if options.short else 4
+NUM_UNITS = 2 if options.short else 8
 HIDDEN = [64, 64]
 
 RECIPES = {
@@ -125,7 +126,7 @@ RECIPES = {
         [2],
         num_layers=NUM_LAYERS,
         hidden_units=HIDDEN,
-        transformer=gx.transformers.DeepDenseSigmoidal(num_units=8, num_layers=2),
+        transformer=gx.transformers.DeepDenseSigmoidal(num_units=NUM_UNITS, num_layers=2),
     ),
 }
 

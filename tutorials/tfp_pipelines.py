@@ -78,7 +78,9 @@ def log_posterior(vector: tf.Tensor) -> tf.Tensor:
 # %%
 NUM_STEPS = 20 if options.short else 3000
 
-surrogate = gx.flows.iaf([SIZE], num_layers=4, hidden_units=[64, 64], act_norm=True)
+surrogate = gx.flows.iaf(
+    [SIZE], num_layers=2 if options.short else 4, hidden_units=[64, 64], act_norm=True
+)
 mean_field = tfd.MultivariateNormalDiag(
     loc=tf.Variable(tf.zeros([SIZE])),
     scale_diag=tfp.util.TransformedVariable(tf.ones([SIZE]), tfp.bijectors.Softplus()),
@@ -218,7 +220,8 @@ def train(flow: tfd.Distribution, *data: np.ndarray, epochs: int) -> gx.models.D
     return model
 
 
-prior = gx.flows.maf([2], num_layers=12, hidden_units=[64, 64], act_norm=True, name="prior")
+NUM_LAYERS = 2 if options.short else 12
+prior = gx.flows.maf([2], num_layers=NUM_LAYERS, hidden_units=[64, 64], act_norm=True, name="prior")
 train(prior, points, epochs=1 if options.short else 100)
 
 NOISE = 0.3
@@ -258,7 +261,7 @@ x, y = pairs["x"].numpy(), pairs["y"].numpy()[:, np.newaxis]
 
 posterior = gx.flows.maf(
     [2],
-    num_layers=12,
+    num_layers=NUM_LAYERS,
     hidden_units=[64, 64],
     act_norm=True,
     conditional_event_shape=[1],

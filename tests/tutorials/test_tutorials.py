@@ -5,14 +5,13 @@ from __future__ import annotations
 import ast
 import importlib.util
 import math
-import os
 import pathlib
 import re
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 
+import forking
 import numpy as np
 import pytest
 from matplotlib import image
@@ -84,32 +83,59 @@ def _stand_in_for_mnist(directory: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def _run(name: str, directory: pathlib.Path, *arguments: str | pathlib.Path) -> str:
-    """Returns what a tutorial prints in its short mode, run from another directory."""
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    result = subprocess.run(
-        [
-            sys.executable,
-            *STRICT,
-            TUTORIALS / f"{name}.py",
-            "--short",
-            "--output",
-            directory / "output",
-            *arguments,
-        ],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def strict_launcher() -> Iterator[forking.Launcher]:
+    with forking.Launcher(STRICT, [ROOT]) as started:
+        yield started
+
+
+@pytest.fixture
+def run(strict_launcher: forking.Launcher, tmp_path: pathlib.Path) -> Run:
+    """What a tutorial prints in its short mode, run from another directory."""
+
+    def printed(name: str, *arguments: str | pathlib.Path) -> str:
+        options = ["--short", "--output", tmp_path / "output", *arguments]
+        return strict_launcher.run(TUTORIALS / f"{name}.py", options, tmp_path)
+
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("import warnings; warnings.warn('old')", "UserWarning: old"),
+        ("import sys; sys.exit('no')", "no"),
+        ("import os; os.abort()", "ended with -6"),
+    ],
+)
+def test_a_program_that_fails_is_an_error(
+    strict_launcher: forking.Launcher, tmp_path: pathlib.Path, body: str, error: str
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(body, encoding="utf-8")
+    with pytest.raises(AssertionError, match=error):
+        strict_launcher.run(program, [], tmp_path)
+
+
+def test_programs_know_nothing_of_each_other(
+    strict_launcher: forking.Launcher, tmp_path: pathlib.Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import keras, sys\n"
+        "print(__name__, sys.argv[1:], keras.config.floatx(), vars(keras).get('mark'))\n"
+        "keras.config.set_floatx('float64'); keras.mark = 1\n"
     )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    for argument in ("a", "b"):
+        printed = strict_launcher.run(program, [argument], tmp_path)
+        assert printed == f"__main__ ['{argument}'] float32 None\n"
 
 
-def test_quickstart_goes_from_data_to_server(tmp_path: pathlib.Path) -> None:
-    printed = _run("quickstart", tmp_path)
+def test_quickstart_goes_from_data_to_server(run: Run, tmp_path: pathlib.Path) -> None:
+    printed = run("quickstart")
     gaussian, _ = _numbers("held-out NLL, Gaussian +# nats +# bits/dim", printed)
     assert gaussian == pytest.approx(-50.7, abs=1.0)
     for name in ("Real NVP", "MAF"):
@@ -129,8 +155,8 @@ def test_quickstart_goes_from_data_to_server(tmp_path: pathlib.Path) -> None:
     assert (output / "digits" / "1" / "saved_model.pb").is_file()
 
 
-def test_affine_coupling_shows_layer_flow_and_density(tmp_path: pathlib.Path) -> None:
-    printed = _run("affine_coupling", tmp_path)
+def test_affine_coupling_shows_layer_flow_and_density(run: Run, tmp_path: pathlib.Path) -> None:
+    printed = run("affine_coupling")
     assert "the inverse returns, the log-determinant is the Jacobian's" in printed
     assert _numbers("gradients reach # of the network's # weight arrays", printed) == [4, 4]
     _numbers("NLL of points not seen in training: # nats", printed)
@@ -140,8 +166,10 @@ def test_affine_coupling_shows_layer_flow_and_density(tmp_path: pathlib.Path) ->
     _check_pictures(tmp_path / "output", names)
 
 
-def test_tfp_pipelines_go_through_vi_mcmc_and_joint_distributions(tmp_path: pathlib.Path) -> None:
-    printed = _run("tfp_pipelines", tmp_path)
+def test_tfp_pipelines_go_through_vi_mcmc_and_joint_distributions(
+    run: Run, tmp_path: pathlib.Path
+) -> None:
+    printed = run("tfp_pipelines")
     for name in ("Gaussian", "flow"):
         (elbo,) = _numbers(f"ELBO of the {name}: # nats", printed)
         assert -60.0 < elbo < -25.0
@@ -159,8 +187,8 @@ def test_tfp_pipelines_go_through_vi_mcmc_and_joint_distributions(tmp_path: path
     _check_pictures(tmp_path / "output", names)
 
 
-def test_densities_stand_beside_the_truth(tmp_path: pathlib.Path) -> None:
-    printed = _run("densities", tmp_path)
+def test_densities_stand_beside_the_truth(run: Run, tmp_path: pathlib.Path) -> None:
+    printed = run("densities")
     for truth in ("eight Gaussians", "two rings", "checkerboard"):
         for name in ("MAF", "NSF", "NAF"):
             divergence, error = _numbers(f"{truth}, {name}: # \\+- # nats from the truth", printed)
@@ -172,8 +200,8 @@ def test_densities_stand_beside_the_truth(tmp_path: pathlib.Path) -> None:
     _check_pictures(tmp_path / "output", ["densities", "densities_samples"])
 
 
-def test_glow_has_temperatures_and_a_way_between_images(tmp_path: pathlib.Path) -> None:
-    printed = _run("glow", tmp_path)
+def test_glow_has_temperatures_and_a_way_between_images(run: Run, tmp_path: pathlib.Path) -> None:
+    printed = run("glow")
     bits, most = _numbers("held-out images: # bits/dim of #", printed)
     assert 1.0 < bits < most == pytest.approx(math.log2(17), abs=1e-3)
     spreads = [
@@ -187,8 +215,8 @@ def test_glow_has_temperatures_and_a_way_between_images(tmp_path: pathlib.Path) 
     _check_pictures(tmp_path / "output", ["glow_temperatures", "glow_between"])
 
 
-def test_vae_has_a_map_two_priors_and_samples(tmp_path: pathlib.Path) -> None:
-    printed = _run("vae", tmp_path, "--data", _stand_in_for_mnist(tmp_path))
+def test_vae_has_a_map_two_priors_and_samples(run: Run, tmp_path: pathlib.Path) -> None:
+    printed = run("vae", "--data", _stand_in_for_mnist(tmp_path))
     found = {}
     for name in ("Gaussian", "flow"):
         elbo, reconstruction, kl, nll = _numbers(
@@ -206,8 +234,8 @@ def test_vae_has_a_map_two_priors_and_samples(tmp_path: pathlib.Path) -> None:
     _check_pictures(tmp_path / "output", ["vae_map", "vae_priors", "vae_images"])
 
 
-def test_gan_shows_a_ring_and_digits(tmp_path: pathlib.Path) -> None:
-    printed = _run("gan", tmp_path, "--data", _stand_in_for_mnist(tmp_path))
+def test_gan_shows_a_ring_and_digits(run: Run, tmp_path: pathlib.Path) -> None:
+    printed = run("gan", "--data", _stand_in_for_mnist(tmp_path))
     good, modes = _numbers("data: # % good, # modes of 8", printed)
     # Within three standard deviations in the plane.
     assert good == pytest.approx(100.0 * (1.0 - math.exp(-4.5)), abs=0.5) and modes == 8
@@ -222,8 +250,8 @@ def test_gan_shows_a_ring_and_digits(tmp_path: pathlib.Path) -> None:
     assert len(list((output / "gan_digits").iterdir())) == 3
 
 
-def test_side_by_side_tells_bound_estimate_and_density(tmp_path: pathlib.Path) -> None:
-    printed = _run("side_by_side", tmp_path)
+def test_side_by_side_tells_bound_estimate_and_density(run: Run, tmp_path: pathlib.Path) -> None:
+    printed = run("side_by_side")
     bound, estimate = _numbers(r"VAE +\| yes +\| +# nats +\| +# nats +\| none", printed)
     exact, best = (
         _numbers(rf"{name} +\| yes +\| not needed +\| not needed +\| # nats", printed)[0]
@@ -238,8 +266,10 @@ def test_side_by_side_tells_bound_estimate_and_density(tmp_path: pathlib.Path) -
     _check_pictures(tmp_path / "output", ["side_by_side"])
 
 
-def test_autoregressive_models_see_what_came_before_and_go_on(tmp_path: pathlib.Path) -> None:
-    printed = _run("autoregressive", tmp_path, "--data", _stand_in_for_mnist(tmp_path))
+def test_autoregressive_models_see_what_came_before_and_go_on(
+    run: Run, tmp_path: pathlib.Path
+) -> None:
+    printed = run("autoregressive", "--data", _stand_in_for_mnist(tmp_path))
     assert _numbers("MADE sees # of # earlier pixels", printed) == [406, 406]
     plain, gated = (
         _numbers(f"PixelCNN, {kind} sees # of 406 earlier pixels", printed)[0]

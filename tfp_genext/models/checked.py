@@ -78,6 +78,7 @@ class CheckedModel(WholeModel):
         batch_size = call.get("batch_size") or 32
         if self.compiled:  # Keras raises where it is not.
             data = self._initialize(data, batch_size)
+            self._build_optimizers()
         if self._check.loses_digits(data):
             data = data_lib.batched(data, batch_size, shuffle=call.get("shuffle", True))
             call.pop("batch_size", None)
@@ -126,6 +127,7 @@ class CheckedModel(WholeModel):
         data = self._training_data(call)
         if self.compiled:
             data = self._initialize(data, len(data.x))
+            self._build_optimizers()
         call.update(vars(data))
         return super().train_on_batch(**call)
 
@@ -230,6 +232,20 @@ class CheckedModel(WholeModel):
         """Sets what the first batch decides, and returns the data with nothing of it lost."""
         del batch_size
         return data
+
+    def _build_optimizers(self) -> None:
+        """Makes the variables of optimizers, which a step that makes them is traced twice for."""
+        if not all(network.built for network in self._networks):
+            return
+        optimizers = self._optimizers()
+        with self.distribute_strategy.scope():
+            for name, variables in self._to_train().items():
+                if variables and not optimizers[name].built:
+                    optimizers[name].build(variables)
+
+    def _to_train(self) -> dict[str, list[keras.Variable]]:
+        """Returns what each optimizer trains, by the names that `compile` has for them."""
+        return {"optimizer": self.trainable_variables}
 
     def _check_seen(self, used: Sequence[tf.Variable], optimizer: Any) -> None:
         held = tracking.tf_variables(self) | tracking.own_variables(optimizer)

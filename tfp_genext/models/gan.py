@@ -401,6 +401,12 @@ class GAN(CheckedModel):
             "discriminator_optimizer": self.discriminator_optimizer,
         }
 
+    def _to_train(self) -> dict[str, list[keras.Variable]]:
+        return {
+            "generator_optimizer": self._generator_variables(),
+            "discriminator_optimizer": self.discriminator.trainable_variables,
+        }
+
     def _export(self, path: Any, overwrite: bool, jit_compile: bool | None) -> None:
         serving.write(
             path,
