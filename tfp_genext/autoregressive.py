@@ -145,8 +145,8 @@ def pixel_cnn(
         `gx.distributions.QuantizedLogistics([])` for pixels of 256 values. Default: classes.
       gated: whether the network is `gx.networks.PixelCNN`, which has no blind spot, and not
         `gx.networks.PlainPixelCNN`. Default: `True`.
-      kernel_size: odd. Default: 3.
-      first_kernel_size: of the first layer, odd. Default: 7.
+      kernel_size: odd, at least 3. Default: 3.
+      first_kernel_size: of the first layer, odd, at least 3. Default: 7.
       conditional_event_shape: shape of one event of `conditional_input`, such as a class as a
         vector with a single 1. Default: none.
       dtype: dtype of the network. Default: Keras' dtype policy.
@@ -224,7 +224,7 @@ def row_lstm(
       head: what entries are given their parameters, in place of classes, such as
         `gx.distributions.QuantizedLogistics([])` for pixels of 256 values. Default: classes.
       kernel_size: of an LSTM's convolutions, odd. Default: 3.
-      first_kernel_size: of the first layer, odd. Default: 7.
+      first_kernel_size: of the first layer, odd, at least 3. Default: 7.
       conditional_event_shape: shape of one event of `conditional_input`, such as a class as a
         vector with a single 1. Default: none.
       dtype: dtype of the network. Default: Keras' dtype policy.
@@ -296,7 +296,7 @@ def diagonal_bilstm(
       num_classes: entries are 0 to num_classes - 1: bits for 2, and a softmax for more. Default: 2.
       head: what entries are given their parameters, in place of classes, such as
         `gx.distributions.QuantizedLogistics([])` for pixels of 256 values. Default: classes.
-      first_kernel_size: of the first layer, odd. Default: 7.
+      first_kernel_size: of the first layer, odd, at least 3. Default: 7.
       conditional_event_shape: shape of one event of `conditional_input`, such as a class as a
         vector with a single 1. Default: none.
       dtype: dtype of the network. Default: Keras' dtype policy.

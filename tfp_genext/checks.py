@@ -38,12 +38,11 @@ def optional_int(name: str, value: Any, *, minimum: int = 1) -> int | None:
     return None if value is None else positive_int(name, value, minimum=minimum)
 
 
-def odd(name: str, value: Any) -> int:
-    """Returns `value` as an odd `int` of at least 1."""
-    found = positive_int(name, value)
-    if found % 2 == 0:
+def odd(name: str, value: Any, *, minimum: int = 1) -> int:
+    """Returns `value` as an odd `int` of at least `minimum`."""
+    if positive_int(name, value) % 2 == 0:
         raise ValueError(message(name, "odd", value))
-    return found
+    return positive_int(name, value, minimum=minimum)
 
 
 def multiple(name: str, value: Any, of: int) -> int:

@@ -44,10 +44,24 @@ def test_normal_entries_are_a_layer_of_maf():
     np.testing.assert_allclose(distribution.from_noise(noise), flow.bijector.forward(z), rtol=1e-9)
 
 
-def test_normal_entries_let_gradients_through_samples():
-    distribution = perturbed(
-        autoregressive.made([3], hidden_units=[8], head=heads.IndependentNormal([3]))
-    )
+@pytest.mark.parametrize(
+    "network", [gx.networks.PixelCNN, gx.networks.PlainPixelCNN, gx.networks.RowLSTM]
+)
+def test_networks_of_images_are_layers_of_flows(network):
+    conditioner = network([2, 3, 1], 2, num_layers=1, filters=2, first_kernel_size=3)
+    conditioner.build((None, 2, 3, 1))
+    layer = gx.bijectors.MaskedAutoregressive(conditioner, event_ndims=3)
+    registry.perturb(layer)
+    z = registry.points((4, 2, 3, 1), "float32")
+    x, log_det = layer.forward(z), layer.forward_log_det_jacobian(z, 3)
+    np.testing.assert_allclose(layer.inverse(tf.identity(x)), z, atol=1e-5)
+    other_way = layer.inverse_log_det_jacobian(tf.identity(x), 3)
+    np.testing.assert_allclose(log_det, -other_way, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", [heads.IndependentNormal([3]), heads.RelaxedBernoulli([3])])
+def test_continuous_entries_let_gradients_through_samples(head):
+    distribution = perturbed(autoregressive.made([3], hidden_units=[8], head=head))
     assert distribution.reparameterization_type == tfd.FULLY_REPARAMETERIZED
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(distribution.sample(50, seed=[1, 2]) ** 2)

@@ -147,6 +147,8 @@ def test_comes_back_from_its_config(kind):
         ({"filters": 4, "image_shape": (3, 3, 3)}, "`filters` must be a multiple of 3"),
         ({"kernel_size": 2}, "`kernel_size` must be odd"),
         ({"first_kernel_size": 4}, "`first_kernel_size` must be odd"),
+        ({"first_kernel_size": 1}, "`first_kernel_size` must be an integer of at least 3"),
+        ({"kernel_size": 1}, "`kernel_size` must be an integer of at least 3"),
         ({"image_shape": (3, 3)}, r"`image_shape` must be a shape \[H, W, C\]"),
         ({"num_layers": 0}, "`num_layers` must be"),
         ({"input_range": (1.0, 1.0)}, "`input_range` must be a pair"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -26,8 +25,8 @@ class _Forward:
         """Whether it takes long to trace."""
         return self.transformer.heavy
 
-    def __call__(self, params: Sequence[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-        return self.transformer.bijector(params).forward(x)
+    def __call__(self, params: Any, x: tf.Tensor) -> tf.Tensor:
+        return self.transformer.bijector(conditioners.one_by_one(params)).forward(x)
 
 
 class Autoregressive(OneEvaluationBijector):
@@ -89,7 +88,7 @@ class Autoregressive(OneEvaluationBijector):
         if isinstance(network, tracking.KerasNetwork) and network.solves:
             options = {"tolerance": self._tolerance}
             y, params = network.solve(_Forward(self._transformer), x, options, **conditions)
-            inner = self._transformer.bijector(params)
+            inner = self._transformer.bijector(conditioners.one_by_one(params))
             # At y, where it is a formula for all transformers; at x it may be a search.
             return y, -inner.inverse_log_det_jacobian(y, ndims)
         inner = self._bijector(self._almost_all_passes(x, conditions), **conditions)

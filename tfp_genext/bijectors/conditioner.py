@@ -62,6 +62,11 @@ def _unstack(output: Any, size: int, num_units: int) -> Sequence[tf.Tensor] | No
     return None
 
 
+def one_by_one(params: Any) -> Sequence[tf.Tensor]:
+    """Returns what a network's `solve` says: tensors, or one that holds them on its last axis."""
+    return tf.unstack(params, axis=-1) if tf.is_tensor(params) else params
+
+
 def shift_and_scale(shift: tf.Tensor | None, log_scale: tf.Tensor | None) -> tfb.Bijector:
     """Returns the bijector x -> exp(log_scale) * x + shift, as TFP builds it; `None` means zero."""
     parts: list[tfb.Bijector] = []

@@ -158,6 +158,10 @@ class _OpenSigmoid(tfb.Bijector):
         parameters = dict(locals())
         super().__init__(forward_min_event_ndims=0, parameters=parameters, name=name)
 
+    @classmethod
+    def _is_increasing(cls) -> bool:
+        return True
+
     def _forward(self, x: tf.Tensor) -> tf.Tensor:
         return _inside(tf.sigmoid(x))
 

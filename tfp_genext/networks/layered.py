@@ -21,7 +21,7 @@ class LayeredNetwork(RasterNetwork):
       params_size: number of parameters for each channel of a pixel.
       num_layers: number of layers.
       filters: width of the layers, a multiple of C.
-      first_kernel_size: of the first convolution, odd. Default: 7.
+      first_kernel_size: of the first convolution, odd, at least 3. Default: 7.
       **kwargs: further arguments of `RasterNetwork`.
     """
 
@@ -38,7 +38,7 @@ class LayeredNetwork(RasterNetwork):
         super().__init__(image_shape, params_size, **kwargs)
         self.num_layers = checks.positive_int("num_layers", num_layers)
         self.filters = checks.multiple("filters", filters, self.image_shape[-1])
-        self.first_kernel_size = checks.odd("first_kernel_size", first_kernel_size)
+        self.first_kernel_size = checks.odd("first_kernel_size", first_kernel_size, minimum=3)
         self.groups = self.image_shape[-1]
         size = self.groups * self.params_size
         self.last = [

@@ -21,7 +21,7 @@ class _Convolutional(LayeredNetwork):
         self, image_shape: Sequence[int], params_size: int, *, kernel_size: int = 3, **kwargs: Any
     ) -> None:
         super().__init__(image_shape, params_size, **kwargs)
-        self.kernel_size = checks.odd("kernel_size", kernel_size)
+        self.kernel_size = checks.odd("kernel_size", kernel_size, minimum=3)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "kernel_size": self.kernel_size}
@@ -48,8 +48,8 @@ class PixelCNN(_Convolutional):
       params_size: number of parameters for each channel of a pixel.
       num_layers: number of layers, L.
       filters: width of the layers, a multiple of C.
-      kernel_size: odd. Default: 3.
-      first_kernel_size: of the first layer, odd. Default: 7.
+      kernel_size: odd, at least 3. Default: 3.
+      first_kernel_size: of the first layer, odd, at least 3. Default: 7.
       input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
         they are.
       conditional_event_shape: shape of one context event, which each layer sees. Default: none.
@@ -190,8 +190,8 @@ class PlainPixelCNN(_Convolutional):
       params_size: number of parameters for each channel of a pixel.
       num_layers: number of masked convolutions, the first one and one a block.
       filters: width inside the blocks, a multiple of C; between them it is twice as much.
-      kernel_size: odd. Default: 3.
-      first_kernel_size: of the first layer, odd. Default: 7.
+      kernel_size: odd, at least 3. Default: 3.
+      first_kernel_size: of the first layer, odd, at least 3. Default: 7.
       input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
         they are.
       conditional_event_shape: shape of one context event, which each masked convolution sees.

@@ -87,7 +87,7 @@ class RowLSTM(_Recurrent):
       filters: size of a state, a multiple of C; between the LSTMs it is twice as much.
       kernel_size: of both convolutions of an LSTM, odd; the one over the pixel's own row keeps the
         half that is known. Default: 3.
-      first_kernel_size: of the first layer, odd. Default: 7.
+      first_kernel_size: of the first layer, odd, at least 3. Default: 7.
       input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
         they are.
       conditional_event_shape: shape of one context event, which each LSTM sees. Default: none.
@@ -219,7 +219,7 @@ class DiagonalBiLSTM(_Recurrent):
       params_size: number of parameters for each channel of a pixel.
       num_layers: number of pairs of LSTMs, L.
       filters: size of a state, a multiple of C; between the LSTMs it is twice as much.
-      first_kernel_size: of the first layer, odd. Default: 7.
+      first_kernel_size: of the first layer, odd, at least 3. Default: 7.
       input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
         they are.
       conditional_event_shape: shape of one context event, which each LSTM sees. Default: none.
