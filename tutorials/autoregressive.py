@@ -9,7 +9,7 @@
 # and has one network give all the factors at once. The network must not cheat: what it says of a
 # pixel may depend on earlier pixels only. Two ways to see to that are shown here, MADE, whose
 # matrices are masked, and PixelCNN, whose convolutions are. Both know p(x) exactly, and both can go
-# on from half an image. It takes some three minutes of processor time.
+# on from half an image. It takes some four minutes of processor time.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/autoregressive.py
