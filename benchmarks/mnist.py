@@ -25,6 +25,7 @@ import harness
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import pictures
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
@@ -182,11 +183,10 @@ def _draw(flow: tfd.Distribution, path: pathlib.Path) -> None:
     for axis, temperature in zip(axes, _TEMPERATURES, strict=True):
         noise = temperature * flow.distribution.sample(64, seed=[0, 1])
         samples = np.clip(flow.bijector.forward(noise), 0.0, 255.0)
-        rows = samples.reshape([8, 8, *_SHAPE[:2]]).transpose([0, 2, 1, 3])
-        axis.imshow(rows.reshape([8 * _SHAPE[0], 8 * _SHAPE[1]]), cmap="gray")
+        axis.imshow(pictures.sheet(samples[..., 0], 8), cmap="gray")
         axis.set_title(f"temperature {temperature}")
         axis.axis("off")
-    _save(figure, path)
+    pictures.save(figure, path)
 
 
 def _draw_curves(directory: pathlib.Path) -> None:
@@ -198,13 +198,7 @@ def _draw_curves(directory: pathlib.Path) -> None:
     axis.set_xlabel("minutes")
     axis.set_ylabel("validation, bits/dim")
     axis.legend()
-    _save(figure, directory / "curves.png")
-
-
-def _save(figure: plt.Figure, path: pathlib.Path) -> None:
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+    pictures.save(figure, directory / "curves.png")
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ import math
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
 
 import clocks
 import harness
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import pictures
 
 import tfp_genext as gx
 
@@ -148,12 +148,9 @@ def _nll(model: gx.models.DensityModel, images: np.ndarray) -> tuple[float, floa
 
 
 def _draw(samples: np.ndarray, path: pathlib.Path) -> None:
-    columns = max(1, round(math.sqrt(len(samples))))
-    rows = len(samples) // columns
-    tiles = np.pad(samples[: rows * columns, ..., 0], [[0, 0], [0, 1], [0, 1]])
-    height, width = tiles.shape[1:]
-    sheet: Any = tiles.reshape([rows, columns, height, width]).swapaxes(1, 2)
-    plt.imsave(path, 1.0 - sheet.reshape([rows * height, columns * width]), cmap="gray")
+    tiles = np.pad(samples[..., 0], [[0, 0], [0, 1], [0, 1]])
+    sheet = pictures.sheet(tiles, max(1, round(math.sqrt(len(samples)))))
+    plt.imsave(path, 1.0 - sheet, cmap="gray")
 
 
 if __name__ == "__main__":

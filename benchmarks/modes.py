@@ -24,6 +24,7 @@ import harness
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import pictures
 from tensorflow_probability import distributions as tfd
 
 import tfp_genext as gx
@@ -173,9 +174,7 @@ def _draw(samples: np.ndarray, path: pathlib.Path) -> None:
     figure, axis = plt.subplots(figsize=(4, 4))
     axis.scatter(*samples.T, s=2)
     axis.set_aspect("equal")
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+    pictures.save(figure, path)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,10 @@ data, held_out = moons(NUM_POINTS, 1), moons(2_000, 2)
 # flow, which is autoregressive, with splines. All are trained by Keras' `fit`.
 #
 # A VAE may settle for a blur: the KL costs at once, and latents pay only when the decoder makes use
-# of them. So the weight of the KL, `beta`, starts near 0 and reaches 1 halfway.
+# of them. With the full weight of the KL, `beta`, from the start, one of the two latents dies within
+# the first epoch and never comes back. So `beta` starts at 0.2 and reaches 1 halfway; not lower, or
+# most of the training goes into unlearning how to copy every point, noise and all. And the learning
+# rate is three times that of the others, for this is a long way to go.
 
 # %%
 BATCH_SIZE = 256
@@ -80,10 +83,10 @@ def network(size: int, activation: str = "relu") -> keras.Sequential:
     return keras.Sequential([*hidden, keras.layers.Dense(size)])
 
 
-def optimizer(name: str, beta_1: float = 0.9) -> keras.optimizers.Optimizer:
+def optimizer(name: str, rate: float = 1e-3, beta_1: float = 0.9) -> keras.optimizers.Optimizer:
     """Returns Adam with a learning rate that falls to 0."""
     steps = EPOCHS[name] * NUM_POINTS // BATCH_SIZE
-    learning_rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
+    learning_rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     return keras.optimizers.Adam(learning_rate, beta_1=beta_1, beta_2=0.99)
 
 
@@ -91,10 +94,10 @@ FAST = {"jit_compile": not options.short, "steps_per_execution": 10}
 normal = gx.distributions.IndependentNormal([2])
 
 gan = gx.models.GAN(network(2), network(1, "leaky_relu"), prior=NOISE, seed=0)
-gan.compile(optimizer("GAN", 0.0), optimizer("GAN", 0.0), **FAST)
+gan.compile(optimizer("GAN", beta_1=0.0), optimizer("GAN", beta_1=0.0), **FAST)
 
 warm_up = keras.optimizers.schedules.PolynomialDecay(
-    0.01, EPOCHS["VAE"] * NUM_POINTS // BATCH_SIZE // 2, end_learning_rate=1.0
+    0.2, EPOCHS["VAE"] * NUM_POINTS // BATCH_SIZE // 2, end_learning_rate=1.0
 )
 vae = gx.models.VAE(
     gx.distributions.Conditional(network(normal.params_size), normal),
@@ -103,7 +106,7 @@ vae = gx.models.VAE(
     objective=gx.objectives.ELBO(num_samples=4, beta=warm_up),
     seed=0,
 )
-vae.compile(optimizer("VAE"), **FAST)
+vae.compile(optimizer("VAE", 3e-3), **FAST)
 
 flow = gx.models.DensityModel(
     gx.flows.nsf([2], num_layers=1 if options.short else 4, hidden_units=[64, 64], base=NOISE)

@@ -16,6 +16,7 @@ from typing import Any
 import forking
 import numpy as np
 import pytest
+from matplotlib import image
 
 import tfp_genext as gx
 
@@ -36,6 +37,7 @@ PROGRAMS = {
         "pictures",
         *["--flows", "nice", "--rows", "20", "--minutes", "0.02"],
     ],
+    "mnist_gan": ["mnist.npz", "pictures", "--minutes", "0.02", "--samples", "300"],
     "mnist_vae": [
         "mnist.npz",
         *["--models", "k50", "maf_prior", "iaf_posterior", "--rows", "60", "--epochs", "1"],
@@ -178,11 +180,14 @@ def test_rounds_must_be_positive(rounds: str, capsys: pytest.CaptureFixture) -> 
 
 
 @pytest.fixture(scope="module")
-def outputs(
-    launcher: forking.Launcher, tmp_path_factory: pytest.TempPathFactory
-) -> Mapping[str, Any]:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Where all programs run."""
+    return tmp_path_factory.mktemp("benchmarks")
+
+
+@pytest.fixture(scope="module")
+def outputs(launcher: forking.Launcher, directory: pathlib.Path) -> Mapping[str, Any]:
     """What each program printed and wrote."""
-    directory = tmp_path_factory.mktemp("benchmarks")
     np.savez(directory / "rows.npz", **_rows())
     np.savez(directory / "mnist.npz", **_images())
     printed = {
@@ -204,11 +209,12 @@ def _rows() -> dict[str, np.ndarray]:
 
 
 def _images() -> dict[str, np.ndarray]:
-    """Images in the form of the MNIST file, darker towards the edges."""
+    """Images and labels in the form of the MNIST file, darker towards the edges."""
     rng = np.random.default_rng(0)
     shade = np.hanning(28)[:, None] * np.hanning(28) * 255.0
     draw = lambda n: (rng.uniform(size=[n, 28, 28]) * shade).astype(np.uint8)  # noqa: E731
-    return {"x_train": draw(100), "x_test": draw(40)}
+    labels = {"y_train": np.arange(100) % 10, "y_test": np.arange(40) % 10}
+    return {"x_train": draw(100), "x_test": draw(40), **labels}
 
 
 @pytest.mark.parametrize(
@@ -328,6 +334,38 @@ def test_modes_are_judged_by_distance_and_share() -> None:
     samples = np.array([[0.0, 0.29]] * 9 + [[1.0, 0.31]] * 10 + [[1.0, 0.0]])
     assert modes.judged(samples) == (2, 0.5)
     assert modes.judged(samples[:-1]) == (1, 9 / 19)
+
+
+def test_digits_of_a_gan_are_read_and_drawn(
+    outputs: Mapping[str, Any], directory: pathlib.Path
+) -> None:
+    ((seed, parameters, minutes, epochs, right, sure, *pairs, classes),) = _lines(
+        outputs["mnist_gan"][0]
+    )
+    assert seed == "0" and int(parameters.replace(",", "")) > 100_000
+    assert float(minutes) < 3.0 and int(epochs) >= 1
+    assert 0.0 <= float(right) <= 100.0 and len(sure.split(" / ")) == 2
+    found, wanted = np.transpose([[float(n) for n in pair.split(" / ")] for pair in pairs])
+    np.testing.assert_array_equal(wanted, [10.0] * 10)
+    assert sum(found) == pytest.approx(100.0, abs=0.5)
+    assert classes == f"{np.sum(found >= 5.0)} of 10"
+    picture = image.imread(directory / "pictures" / "mnist_gan.png")
+    assert min(picture.shape[:2]) > 300 and picture.std() > 0.01
+
+
+def test_classes_are_counted_by_half_their_share() -> None:
+    _load("clocks"), _load("pictures")
+    gan = _load("mnist_gan")
+    found = gan.shares(np.repeat(np.arange(10), [5, 4, 11, *[10] * 6, 20]))
+    np.testing.assert_allclose(found[:3], [0.05, 0.04, 0.11])
+    assert gan.covered(found, np.full([10], 0.1)) == 9
+    assert gan.covered(found, np.eye(10)[0]) == 9
+
+
+def test_sheet_lays_images_row_by_row() -> None:
+    images = np.arange(7)[:, np.newaxis, np.newaxis] * np.ones([7, 2, 3])
+    sheet = _load("pictures").sheet(images, 3)
+    np.testing.assert_array_equal(sheet, np.kron([[0, 1, 2], [3, 4, 5]], np.ones([2, 3])))
 
 
 def test_games_by_hand_are_the_same_games() -> None:
