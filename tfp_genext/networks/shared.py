@@ -23,12 +23,15 @@ def flat_context(value: Any, expected: Sequence[int] | None) -> Any:
 def convolved(x: tf.Tensor, kernel: tf.Tensor, padding: str = "VALID") -> tf.Tensor:
     """Returns a convolution of images `[N, H, W, C]`, of none too."""
     y = tf.nn.conv2d(x, kernel, strides=1, padding=padding)
+    if x.shape[0] not in (0, None):
+        return y
     # Without rows TensorFlow's convolution keeps the shape of its input.
-    shape = tf.shape(x)
-    sides = shape[1:3] if padding == "SAME" else shape[1:3] - kernel.shape[:2] + 1
+    lost = [0, 0] if padding == "SAME" else [n - 1 for n in kernel.shape[:2]]
+    rows, *sides = tf.unstack(tf.shape(x)[:3])
+    known = [n if n is None else n - less for n, less in zip(x.shape[1:3], lost)]
+    sides = [side - less if n is None else n for n, side, less in zip(known, sides, lost)]
     return tf.ensure_shape(
-        tf.reshape(y, tf.concat([shape[:1], sides, kernel.shape[-1:]], axis=0)),
-        [x.shape[0], None, None, kernel.shape[-1]],
+        tf.reshape(y, [rows, *sides, kernel.shape[-1]]), [None, *known, kernel.shape[-1]]
     )
 
 
