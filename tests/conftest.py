@@ -14,11 +14,13 @@ import tensorflow as tf
 _LONG = [
     "test_contract.py",
     "test_model_contract.py",
+    "test_autoregressive_contract.py",
     "test_benchmarks.py",
     "test_tutorials.py",
     "test_persistence.py",
     "test_serving.py",
     "test_made.py",
+    "test_pixel_rnn.py",
     "test_docs.py",
     "test_mixed_precision.py",
     "test_density.py",
