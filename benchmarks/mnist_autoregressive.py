@@ -68,7 +68,7 @@ def _row_lstm() -> gx.distributions.Autoregressive:
 
 _MODELS = {
     "made": Settings(lambda: _made([500], 1)),
-    "made_deep": Settings(lambda: _made([1000, 1000], 8)),
+    "made_deep": Settings(lambda: _made([800, 800], 1)),
     "pixel_cnn": Settings(_pixel_cnn, batch_size=25, learning_rate=3e-3, jit_compile=False),
     "row_lstm": Settings(_row_lstm, batch_size=25, learning_rate=3e-3),
 }
