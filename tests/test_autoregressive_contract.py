@@ -259,19 +259,3 @@ def test_mixed_precision_trains(case, policy):
     assert np.isfinite(history).all() and history[-1] < history[0]
     assert distribution.log_prob(x).dtype == tf.float32
     assert np.isfinite(distribution.log_prob(distribution.sample(3, seed=SEED))).all()
-
-
-@some("made_masks", "pixel_cnn")
-def test_two_devices_train_as_one(case, two_devices):
-    def trained():
-        keras.utils.set_random_seed(1)
-        model = gx.models.DensityModel(case.build("float32"))
-        model.compile(optimizer=keras.optimizers.SGD(0.1))
-        return model
-
-    x = case.events(case.build("float32"), 64)
-    expected = trained().fit(x, batch_size=16, epochs=2, shuffle=False, verbose=0).history["nll"]
-    with two_devices.scope():
-        model = trained()
-    found = model.fit(x, batch_size=16, epochs=2, shuffle=False, verbose=0).history["nll"]
-    np.testing.assert_allclose(found, expected, rtol=1e-4)

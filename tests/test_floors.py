@@ -14,7 +14,7 @@ PACKAGE = pathlib.Path(tfp_genext.__file__).parent
 # Files and folders, lowest floor first. Members of one folder may import each other.
 FLOORS = [
     {"_backend", "_version", "checks"},
-    {"masks", "numerics"},
+    {"masks", "numerics", "replicas"},
     {"one_evaluation"},
     {"networks", "layers", "transformers"},
     {"tracking"},

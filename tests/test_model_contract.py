@@ -91,33 +91,6 @@ def test_xla_gives_the_same_losses_but_for_its_own_noise(case):
         np.testing.assert_allclose(found.history[name], values, rtol=0.05, atol=0.1, err_msg=name)
 
 
-# One of each way to draw noise and to weigh a loss. Batch normalisation sees each device's rows
-# alone, as Keras has it.
-@some_models(
-    "vae",
-    "vae_tricks",
-    "vae_k",
-    "vae_iaf_posterior",
-    "vae_vimco",
-    "vae_relaxed",
-    "vae_conditional",
-    "gan_Wasserstein",
-    "gan_Relativistic",
-    "gan_steps",
-    "gan_flow",
-    "gan_conditional",
-)
-def test_two_devices_train_as_one(case, two_devices):
-    """Noise too: each device draws its own rows of what one would have drawn."""
-    _, expected = fitted(case)
-    keras.utils.set_random_seed(20221)
-    with two_devices.scope():
-        model = case.compiled()
-    found = model.fit(*case.data(), batch_size=16, epochs=2, shuffle=False, verbose=0)
-    for name, values in losses(expected).items():
-        np.testing.assert_allclose(found.history[name], values, rtol=1e-4, err_msg=name)
-
-
 @some_models("vae", "gan_flow", "gan_normed")
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains(case, policy):

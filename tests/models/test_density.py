@@ -279,23 +279,6 @@ def test_samples_are_stateless():
     )
 
 
-def test_two_replicas_train_as_one(x, two_devices):
-    """Loss scaling: without it the gradients of two replicas would add up to twice the step."""
-    losses = []
-    for strategy in (None, two_devices):
-        keras.utils.set_random_seed(5)
-        if strategy is None:
-            model = flow_model()
-            model.compile(optimizer=keras.optimizers.SGD(0.05))
-        else:
-            with strategy.scope():
-                model = flow_model()
-                model.compile(optimizer=keras.optimizers.SGD(0.05))
-        model.fit(x, batch_size=10, epochs=2, shuffle=False, verbose=0)
-        losses.append(model.predict(x, verbose=0).mean())
-    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
-
-
 def test_discrete_distributions_train_on_integers():
     bernoulli = tfd.Independent(tfd.Bernoulli(logits=tf.Variable([0.0, 0.0])), 1)
     model = gx.models.DensityModel(bernoulli)

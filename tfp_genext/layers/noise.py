@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext import checks, replicas
 
 # A prime: remainders of it are hashed, in 64 bits, which no product of two of them leaves.
 _PRIME = 2**31 - 1
@@ -34,8 +34,7 @@ class NoisyPixels(keras.layers.Layer):
         dtype = tf.as_dtype(self.variable_dtype)
         if training:
             seed = tf.cast(self.seed_generator.next(), tf.int32)
-            # Named, as XLA's own choice of generator is some fifty times slower on processors.
-            return tf.random.stateless_uniform(tf.shape(x), seed, dtype=dtype, alg="philox")
+            return replicas.uniform(tf.shape(x), seed, dtype)
         return self._fixed_noise(x, dtype)
 
     def _fixed_noise(self, x: Any, dtype: tf.DType) -> tf.Tensor:

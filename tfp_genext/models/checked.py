@@ -14,10 +14,11 @@ import tensorflow as tf
 from tfp_genext import checks, tracking
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, noise
+from tfp_genext.models.distributed import DistributedModel
 from tfp_genext.models.whole import WholeModel, bound_arguments
 
 
-class CheckedModel(WholeModel):
+class CheckedModel(DistributedModel, WholeModel):
     """A model whose data are events, or contexts and events, checked at the boundary; abstract.
 
     Subclasses set `_check`, and say what their loss, predictions and parts are called.
@@ -235,9 +236,10 @@ class CheckedModel(WholeModel):
 
     def _build_optimizers(self) -> None:
         """Makes the variables of optimizers, which a step that makes them is traced twice for."""
+        optimizers = self._optimizers()
+        self._check_scope(optimizers.values())
         if not all(network.built for network in self._networks):
             return
-        optimizers = self._optimizers()
         with self.distribute_strategy.scope():
             for name, variables in self._to_train().items():
                 if variables and not optimizers[name].built:

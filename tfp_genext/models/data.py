@@ -297,12 +297,19 @@ def split(data: Data, fraction: float) -> tuple[Data, Data]:
 
 def batched(data: Data, batch_size: int, *, shuffle: bool) -> Data:
     """Returns arrays as a dataset, which Keras takes without casting."""
-    parts = tuple(part for part in data.parts if part is not None)
-    dataset = tf.data.Dataset.from_tensor_slices(parts)
-    if shuffle:
-        dataset = dataset.shuffle(len(data.x))
-    dataset = dataset.batch(batch_size)
-    return Data(dataset if len(parts) > 1 else dataset.map(lambda x: x))
+    parts = tuple(tf.convert_to_tensor(part) for part in data.parts if part is not None)
+    rows = len(data.x)
+
+    def order(_: tf.Tensor) -> tf.data.Dataset:
+        # As Keras draws it: with its seed set, a function of that alone.
+        numbers = tf.random.shuffle(tf.range(rows)) if shuffle else tf.range(rows)
+        return tf.data.Dataset.from_tensor_slices(numbers).batch(batch_size)
+
+    dataset = tf.data.Dataset.range(1).flat_map(order)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-rows // batch_size)))
+    if len(parts) == 1:
+        return Data(dataset.map(lambda numbers: tf.gather(parts[0], numbers)))
+    return Data(dataset.map(lambda numbers: tuple(tf.gather(part, numbers) for part in parts)))
 
 
 def clear_error(error: tf.errors.InvalidArgumentError, loss_name: str) -> Exception:

@@ -230,7 +230,8 @@ class DensityModel(CheckedModel):
             specs.append(tf.TensorSpec([None, *self._check.conditional_event_shape]))
 
         log_prob = functools.partial(contexts.log_prob, self.distribution)
-        tf.function(log_prob, autograph=False).get_concrete_function(*specs)
+        with self.distribute_strategy.scope():
+            tf.function(log_prob, autograph=False).get_concrete_function(*specs)
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
         conditional = isinstance(self.distribution, Conditional)

@@ -247,7 +247,7 @@ class GAN(CheckedModel):
             critic = self._players.critic(context, own=True)
             scored = self.objective.scored(critic, x, tf.stop_gradient(fake), penalty_seed)
             loss = self.objective.discriminator_loss(scored.real, scored.fake)
-            total = tf.reduce_mean(loss + scored.penalty)
+            total = losses.weighted_mean(loss + scored.penalty)
             total = losses.total(total, self.discriminator.losses, training=True)
             total = self.discriminator_optimizer.scale_loss(total)
         self._discriminator_loss.update_state(loss)
@@ -262,12 +262,12 @@ class GAN(CheckedModel):
             critic = self._players.critic(context)
             real = tf.stop_gradient(critic(x)) if self.objective.compares else None
             loss = self.objective.generator_loss(real, critic(fake))
-            total = tf.reduce_mean(loss)
+            total = losses.weighted_mean(loss)
             if self._nll is not None:
                 nll = -self._players.log_prob(x, context)
                 self._nll.update_state(nll)
                 if self.likelihood_weight:
-                    total += self.likelihood_weight * tf.reduce_mean(nll)
+                    total += self.likelihood_weight * losses.weighted_mean(nll)
             layer_losses = [e for network in self._generators for e in network.losses]
             total = losses.total(total, layer_losses, training=True)
             total = self.generator_optimizer.scale_loss(total)

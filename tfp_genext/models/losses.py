@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfp_genext import replicas
 from tfp_genext.models.data import NOT_FINITE_LOSS
 
 # What a step of training takes the gradient of, by the ends of the metrics' names.
@@ -30,15 +31,21 @@ def required_finite(loss: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     return checked, gradient
 
 
-def weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
-    """Returns sum(w * v) / sum(w) of values `[N]`, their mean where there are no weights."""
-    if weights is None:
-        return tf.reduce_mean(values)
-    weights = tf.cast(weights, values.dtype)
+def weighted_mean(values: tf.Tensor, weights: Any = None) -> tf.Tensor:
+    """Returns sum(w * v) / sum(w) of values `[N]`, their mean where there are no weights.
+
+    Sums are over the rows of all replicas; the gradient is that of a replica's own rows, times the
+    number of replicas.
+    """
+    weights = tf.ones_like(values) if weights is None else tf.cast(weights, values.dtype)
     tf.debugging.assert_equal(
         tf.shape(weights), tf.shape(values), "`sample_weight` must be of shape [N]"
     )
-    return tf.math.divide_no_nan(tf.reduce_sum(weights * values), tf.reduce_sum(weights))
+    sums = tf.reduce_sum(weights * values), replicas.total(tf.reduce_sum(weights))
+    own = replicas.number() * tf.math.divide_no_nan(*sums)
+    if replicas.number() == 1:
+        return own
+    return own + tf.stop_gradient(replicas.total(own) / replicas.number() - own)
 
 
 def total(loss: tf.Tensor, layer_losses: Sequence[tf.Tensor], *, training: bool) -> tf.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_genext import checks
+from tfp_genext import checks, replicas
 
 
 def model_seed(seed: int | None) -> int:
@@ -27,7 +27,7 @@ def seeds_of_step(seed: int, step: Any, number: int) -> list[tf.Tensor]:
 def seeds_of_data(seed: int, x: tf.Tensor, number: int) -> list[tf.Tensor]:
     """Returns stateless seeds that are a function of a batch, and those of no step."""
     bits = tf.bitcast(tf.cast(x, tf.float32), tf.int32)
-    mark = tf.reduce_sum(tf.cast(bits, tf.int64)) % 2**31
+    mark = replicas.total(tf.reduce_sum(tf.cast(bits, tf.int64))) % 2**31
     return _seeds(-1 - seed, mark, number)
 
 

@@ -122,7 +122,10 @@ class BesideConv(keras.layers.Layer):
         """Returns `[N, H, W, filters]` of `[N, H, W, C]`."""
         if self.reach:
             x = tf.pad(x, [[0, 0], [0, 0], [self.reach, 0], [0, 0]])
-        y = convolved(x, self._masked(x.dtype)[tf.newaxis])
+        # Line by line, as images may come with another axis first than that of rows.
+        lines = tf.reshape(x, [-1, 1, *x.shape[2:]])
+        y = convolved(lines, self._masked(x.dtype)[tf.newaxis])
+        y = tf.reshape(y, tf.concat([tf.shape(x)[:2], y.shape[2:]], axis=0))
         return y + tf.cast(self.bias, x.dtype) if self.use_bias else y
 
     def of_pixel(self, seen: Sequence[tf.Tensor], group: int) -> tf.Tensor:

@@ -121,7 +121,10 @@ class MADE(keras.layers.Layer):
         self.direct = bool(direct)
         self.dropout = checks.share("dropout", dropout)
         # One where there is a dropout, and none else.
-        self.dropout_layers = [Dropout(self.dropout)] if self.dropout else []
+        self.dropout_layers = []
+        if self.dropout:
+            # Units first, then rows: as they are multiplied.
+            self.dropout_layers.append(Dropout(self.dropout, rows_axis=1, dtype=self.dtype_policy))
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.num_classes = checks.optional_int("num_classes", num_classes, minimum=2)
         self.input_range = None if input_range is None else tuple(input_range)

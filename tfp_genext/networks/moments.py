@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext import checks, replicas
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -18,6 +18,8 @@ class MovingMoments(keras.layers.Layer):
     move towards them:
 
         moving = momentum * moving + (1 - momentum) * batch
+
+    Under `tf.distribute` the batch is that of all replicas.
 
     Args:
       momentum: in [0, 1). Default: 0.99.
@@ -63,7 +65,7 @@ class MovingMoments(keras.layers.Layer):
     def call(self, x: Any, training: bool | None = None) -> tuple[Any, Any]:
         if not (training and self.trainable):
             return self.remembered()
-        mean, variance = tf.nn.moments(x, axes=list(range(len(x.shape) - 1)))
+        mean, variance = replicas.moments(x)
         for variable, value in ((self.mean, mean), (self.variance, variance)):
             variable.assign(self.momentum * variable + (1.0 - self.momentum) * value)
         return mean, variance

@@ -22,17 +22,13 @@ def flat_context(value: Any, expected: Sequence[int] | None) -> Any:
 
 def convolved(x: tf.Tensor, kernel: tf.Tensor, padding: str = "VALID") -> tf.Tensor:
     """Returns a convolution of images `[N, H, W, C]`, of none too."""
-    y = tf.nn.conv2d(x, kernel, strides=1, padding=padding)
     if x.shape[0] not in (0, None):
-        return y
-    # Without rows TensorFlow's convolution keeps the shape of its input.
-    lost = [0, 0] if padding == "SAME" else [n - 1 for n in kernel.shape[:2]]
-    rows, *sides = tf.unstack(tf.shape(x)[:3])
-    known = [n if n is None else n - less for n, less in zip(x.shape[1:3], lost)]
-    sides = [side - less if n is None else n for n, side, less in zip(known, sides, lost)]
-    return tf.ensure_shape(
-        tf.reshape(y, [rows, *sides, kernel.shape[-1]]), [None, *known, kernel.shape[-1]]
-    )
+        return tf.nn.conv2d(x, kernel, strides=1, padding=padding)
+    # Without rows TensorFlow's convolution fails, or its gradient gives what the memory holds.
+    rows, *image = tf.unstack(tf.shape(x))
+    spare = tf.zeros([tf.cast(rows == 0, tf.int32), *image], x.dtype)
+    y = tf.nn.conv2d(tf.concat([x, spare], axis=0), kernel, strides=1, padding=padding)
+    return y[:rows]
 
 
 def in_shape(flat: Any, params_shape: Sequence[int], *, unstacked: bool) -> Any:

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_genext import checks
+from tfp_genext import checks, replicas
 from tfp_genext.objectives.inference import Draws, Inference, log_mean_exp
 from tfp_genext.saving import PlainData
 
@@ -173,10 +173,8 @@ class ELBO(Bound):
         if not self.free_bits:
             return _sum_of_rows(kl)
         entries = inference.posterior.event_shape.num_elements() if kl.shape.rank == 1 else 1
-        mean = tf.reduce_mean(kl, axis=0)
-        context = tf.distribute.get_replica_context()
-        if context is not None and context.num_replicas_in_sync > 1:
-            mean = context.all_reduce(tf.distribute.ReduceOp.MEAN, mean)
+        rows = replicas.total(tf.cast(tf.shape(kl)[0], kl.dtype))
+        mean = replicas.total(tf.reduce_sum(kl, axis=0)) / rows
         free = tf.constant(self.free_bits * entries, kl.dtype)
         return tf.reduce_sum(tf.maximum(mean, free))
 

@@ -13,34 +13,43 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from tfp_genext import replicas
 
-def sample(distribution: tfd.Distribution, shape: list[Any], seed: Any) -> tf.Tensor:
-    """Returns samples `[*shape, *batch, *event]`, the batch being this replica's rows."""
-    replicas, own = _replica()
-    if replicas == 1:
-        return _sample(distribution, shape, seed)
-    return tf.gather(_sample(distribution, [*shape, replicas], seed), own, axis=len(shape))
+
+def sample(distribution: tfd.Distribution, number: Any, seed: Any) -> tf.Tensor:
+    """Returns samples `[number, *batch, *event]`, the batch `[rows]` being this replica's rows."""
+    if replicas.number() == 1:
+        return _sample(distribution, [number], seed)
+    own = replicas.share(distribution.batch_shape_tensor()[0])
+    normal = entries(distribution)
+    if isinstance(normal, tfd.Normal):
+        shape = tf.concat([[number, own.total], distribution.event_shape_tensor()], axis=0)
+        noise = _normal(shape, seed, distribution.dtype)
+        return normal.loc + normal.scale * noise[:, own.before : own.before + own.rows]
+    # Of other kinds equal parts alone can have what one would draw; unequal ones have their own.
+    even = own.total == replicas.number() * own.rows
+    seed = tf.where(even, seed, tf.random.experimental.stateless_fold_in(seed, own.before + 1))
+    drawn = _sample(distribution, [number, replicas.number()], seed)
+    return drawn[:, tf.where(even, own.before // tf.maximum(own.rows, 1), 0)]
 
 
 def sample_rows(distribution: tfd.Distribution, rows: Any, seed: Any) -> tf.Tensor:
     """Returns samples `[rows, *event]` of a single distribution, for this replica's rows."""
-    replicas, own = _replica()
-    if replicas == 1:
-        return _sample(distribution, [rows], seed)
-    return tf.gather(_sample(distribution, [replicas, rows], seed), own)
+    own = replicas.share(rows)
+    return _sample(distribution, [own.before + own.rows], seed)[own.before :]
 
 
 def sample_and_log_prob(
-    distribution: tfd.Distribution, shape: list[Any], seed: Any
+    distribution: tfd.Distribution, number: Any, seed: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns what `sample` does, and log-densities `[*shape, *batch]`."""
+    """Returns what `sample` does, and log-densities `[number, *batch]`."""
     if _is_flow(distribution):
         # From below: a flow whose inverse is dear must not be asked for it.
-        z, log_prob = sample_and_log_prob(distribution.distribution, shape, seed)
+        z, log_prob = sample_and_log_prob(distribution.distribution, number, seed)
         event_ndims = len(distribution.distribution.event_shape)
         x = distribution.bijector.forward(z)
         return x, log_prob - distribution.bijector.forward_log_det_jacobian(z, event_ndims)
-    x = sample(distribution, shape, seed)
+    x = sample(distribution, number, seed)
     return x, distribution.log_prob(x)
 
 
@@ -67,18 +76,10 @@ def _sample(distribution: tfd.Distribution, shape: list[Any], seed: Any) -> tf.T
     whole = tf.concat(
         [shape, distribution.batch_shape_tensor(), distribution.event_shape_tensor()], axis=0
     )
-    # Named, as XLA's own choice of generator is some fifty times slower on processors.
-    noise = tf.random.stateless_normal(whole, seed, dtype=distribution.dtype, alg="philox")
+    noise = _normal(whole, seed, distribution.dtype)
     samples = normal.loc + normal.scale * noise
     batch_and_event = distribution.batch_shape.concatenate(distribution.event_shape)
     return tf.ensure_shape(samples, [*[None] * len(shape), *batch_and_event])
-
-
-def _replica() -> tuple[int, Any]:
-    context = tf.distribute.get_replica_context()
-    if context is None:
-        return 1, 0
-    return context.num_replicas_in_sync, context.replica_id_in_sync_group
 
 
 def _is_flow(distribution: tfd.Distribution) -> bool:
@@ -86,3 +87,8 @@ def _is_flow(distribution: tfd.Distribution) -> bool:
     if not isinstance(bijector, tfb.Bijector):
         return False
     return distribution.distribution.batch_shape.is_compatible_with(distribution.batch_shape)
+
+
+def _normal(shape: tf.Tensor, seed: Any, dtype: tf.DType) -> tf.Tensor:
+    # Named, as XLA's own choice of generator is some fifty times slower on processors.
+    return tf.random.stateless_normal(shape, seed, dtype=dtype, alg="philox")

@@ -45,7 +45,7 @@ class Inference:
 
     def sample(self, num_samples: int, seed: Any) -> tf.Tensor:
         """Returns latents `[K, N, *event]` alone."""
-        return draws.sample(self.posterior, [num_samples], seed)
+        return draws.sample(self.posterior, num_samples, seed)
 
     def draw(self, num_samples: int, seed: Any) -> Draws:
         """Returns latents with their posterior log-densities.
@@ -53,7 +53,7 @@ class Inference:
         Latents that gradients do not pass through count as given.
         """
         if self.reparameterized:
-            return Draws(*draws.sample_and_log_prob(self.posterior, [num_samples], seed))
+            return Draws(*draws.sample_and_log_prob(self.posterior, num_samples, seed))
         z = tf.stop_gradient(self.sample(num_samples, seed))
         return Draws(z, self.posterior.log_prob(z))
 

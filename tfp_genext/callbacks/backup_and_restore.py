@@ -1,0 +1,106 @@
+"""Training that goes on where it was killed."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfp_genext import checks, replicas, saving
+
+_NAME = re.compile(r"epoch_(\d+)\.weights\.h5")
+
+
+class BackupAndRestore(keras.callbacks.Callback):
+    """Takes up a training where its process was killed, as if it had not been.
+
+    After each epoch the state of the model, its optimizers and seeds goes into one file, which
+    appears whole and whose name says the epoch. A program that is started again, with the same
+    arguments, goes on after the last such epoch, and ends with the weights of a run that nothing
+    stopped, to the bit on the same machine, where the order of the rows is the same: with
+    `keras.utils.set_random_seed`, or without shuffling.
+
+    `keras.callbacks.BackupAndRestore` writes weights and epoch to two files one after the other: a
+    process killed between them goes on with the wrong one. On several workers of a
+    `tf.distribute.MultiWorkerMirroredStrategy` its directories may be an epoch apart; here each
+    keeps the last two epochs, and the workers go on from the last that all have.
+
+    What other callbacks remember, such as the patience of `EarlyStopping`, starts anew.
+
+    Args:
+      backup_dir: directory of this training and this worker alone; made if need be.
+      delete_checkpoint: whether to remove the files when training is over. Where a program works on
+        after `fit`, `False` spares it a second training. Default: `True`.
+
+    Raises:
+      ValueError: in `fit`, where workers have no epoch in common, or a file holds the weights of
+        another model.
+
+    Example:
+
+    ```python
+    import tempfile
+    import keras
+    import numpy as np
+    import tfp_genext as gx
+
+    x = np.random.default_rng(0).normal(size=[64, 2]).astype("float32")
+    with tempfile.TemporaryDirectory() as folder:
+        backup = gx.callbacks.BackupAndRestore(folder, delete_checkpoint=False)
+        for _ in range(2):  # As if the program were started twice.
+            keras.utils.set_random_seed(1)
+            model = gx.models.DensityModel(gx.flows.maf([2], num_layers=1, hidden_units=[8]))
+            model.compile()
+            history = model.fit(x, epochs=3, verbose=0, callbacks=[backup])
+    assert history.epoch == []  # There was nothing left to do.
+    ```
+    """
+
+    def __init__(self, backup_dir: str | os.PathLike, *, delete_checkpoint: bool = True) -> None:
+        super().__init__()
+        if not isinstance(backup_dir, (str, os.PathLike)) or not os.fspath(backup_dir):
+            raise ValueError(checks.message("backup_dir", "a directory's name", backup_dir))
+        self._directory = pathlib.Path(backup_dir)
+        self._delete = delete_checkpoint
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        found = self._found()
+        epoch = _common(max(found, default=0), self.model.distribute_strategy)
+        if not epoch:
+            return
+        if epoch not in found:
+            expected = f"one that holds epoch {epoch}, as those of the other workers"
+            raise ValueError(checks.message("backup_dir", expected, sorted(found)))
+        self.model.load_weights(found[epoch])
+        self.model._initial_epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        with saving.replacing(self._directory / f"epoch_{epoch + 1:06d}.weights.h5") as path:
+            self.model.save_weights(path)
+        for old in sorted(self._found().items())[:-2]:
+            old[1].unlink()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        # Keras would begin a later `fit` there too.
+        self.model._initial_epoch = None
+        if self._delete:
+            for path in self._found().values():
+                path.unlink()
+
+    def _found(self) -> dict[int, pathlib.Path]:
+        """Returns the files by the number of epochs they come after."""
+        names = ((_NAME.fullmatch(path.name), path) for path in self._directory.iterdir())
+        return {int(name[1]): path for name, path in names if name}
+
+
+def _common(epoch: int, strategy: tf.distribute.Strategy) -> int:
+    """Returns the last epoch that all workers have."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return epoch
+    gather = tf.function(lambda: strategy.run(replicas.of_all, [epoch]), autograph=False)
+    return int(tf.reduce_min(strategy.experimental_local_results(gather())[0]))

@@ -1,0 +1,52 @@
+"""Training on several workers, where Keras' trainer fails for any model.
+
+Keras 3.15 has two faults under `tf.distribute.MultiWorkerMirroredStrategy`: it makes symbolic
+inputs of a batch by reducing rows of all replicas as if they were one tensor, and it takes means of
+scalar logs along an axis that they do not have. No release of Keras is free of them yet; when
+`tests/models/test_distributed.py` finds that Keras trains a model of its own, this file can go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfp_genext import checks
+
+
+class DistributedModel(keras.Model):
+    """A Keras model that trains on several workers too; abstract."""
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        if iterator is not None and self._distribute_strategy is not None:
+            spec = iterator._distributed_dataset.element_spec
+            data_batch = tf.nest.map_structure(_of_one_replica, spec)
+        super()._maybe_symbolic_build(data_batch=data_batch)
+
+    def _make_function(self, step_function: Callable) -> Callable:
+        def with_an_axis(data: Any) -> Any:
+            return tf.nest.map_structure(lambda log: log[tf.newaxis], step_function(data))
+
+        several = isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        return super()._make_function(with_an_axis if several else step_function)
+
+    def _check_scope(self, optimizers: Iterable[keras.optimizers.Optimizer]) -> None:
+        """Raises `ValueError` where what is trained was made outside of the strategy's scope."""
+        strategy = self.distribute_strategy
+        for name, holder in {"model": [self], "optimizer": optimizers}.items():
+            variables = [v for part in holder for v in part.variables]
+            if not all(strategy.extended.variable_created_in_scope(v._value) for v in variables):
+                expected = (
+                    "made under `strategy.scope()`, as the whole model and `compile` must be, with "
+                    "the flows and networks in it, or all of them outside"
+                )
+                raise ValueError(checks.message(name, expected, type(strategy).__name__))
+
+
+def _of_one_replica(spec: Any) -> tf.TensorSpec | None:
+    """Returns the shape and dtype of a replica's part of a batch; `None` for a part that is not."""
+    spec = getattr(spec, "_value_specs", [spec])[0]
+    return spec if isinstance(spec, tf.TensorSpec) else None
