@@ -26,6 +26,9 @@ _LONG = [
     "test_density.py",
 ]
 
+# What programs import: the package, and what tests share.
+_PATH = [pathlib.Path(__file__).parents[1], pathlib.Path(__file__).parent]
+
 # Two devices, so that `tf.distribute` has replicas to work with.
 _CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -54,5 +57,5 @@ def two_devices():
 @pytest.fixture(scope="session")
 def launcher():
     """Starts programs of the repository."""
-    with forking.Launcher(path=[pathlib.Path(__file__).parents[1]]) as started:
+    with forking.Launcher(path=_PATH) as started:
         yield started

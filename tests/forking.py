@@ -48,17 +48,24 @@ class Launcher:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def run(self, program: pathlib.Path, arguments: Sequence[Any], cwd: pathlib.Path) -> str:
-        """Returns what a program prints; one that fails, or takes too long, is an error."""
+    def run(
+        self,
+        program: pathlib.Path,
+        arguments: Sequence[Any],
+        cwd: pathlib.Path,
+        *,
+        code: int = 0,
+    ) -> str:
+        """Returns what a program prints; another exit code, or too long a time, is an error."""
         with tempfile.TemporaryDirectory() as directory:
             printed, errors = (pathlib.Path(directory, name) for name in ("printed", "errors"))
             job = [[program, *arguments], cwd, printed, errors]
             self._process.stdin.write(json.dumps(job, default=str) + "\n")
             self._process.stdin.flush()
-            code = self._process.stdout.readline()
-            if not code:
+            found = self._process.stdout.readline()
+            if not found:
                 raise RuntimeError("the launcher has ended; its errors are among those of the test")
-            assert int(code) == 0, f"{program} ended with {code}{errors.read_text('utf-8')}"
+            assert int(found) == code, f"{program} ended with {found}{errors.read_text('utf-8')}"
             return printed.read_text("utf-8")
 
 

@@ -1,0 +1,141 @@
+"""Trainings that are killed end as those that are not, alone and as workers of several."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import pathlib
+import signal
+import socket
+
+import forking
+import keras
+import numpy as np
+import pytest
+import trainee
+
+import tfp_genext as gx
+
+PROGRAM = pathlib.Path(trainee.__file__)
+KILLED = -signal.SIGKILL
+
+
+def model():
+    keras.utils.set_random_seed(1)
+    built = gx.models.DensityModel(gx.flows.maf([2], num_layers=1, hidden_units=[4]))
+    built.compile(optimizer=keras.optimizers.Adam(1e-2))
+    return built
+
+
+def rows():
+    return np.random.default_rng(0).normal(size=[40, 2]).astype("float32")
+
+
+def results(directory, worker=0):
+    with np.load(directory / f"weights{worker}.npz") as found:
+        return dict(found)
+
+
+def weights(directory, worker=0):
+    return {k: v for k, v in results(directory, worker).items() if k.startswith("weight")}
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys() and len(found) > 5
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def unharmed(launcher, tmp_path_factory):
+    """A training that nothing stops: with noise, shuffled rows and two files an epoch."""
+    directory = tmp_path_factory.mktemp("unharmed")
+    launcher.run(PROGRAM, [directory], directory)
+    return weights(directory)
+
+
+@pytest.mark.parametrize("point", trainee.POINTS)
+def test_a_killed_training_ends_as_one_that_is_not(launcher, tmp_path, unharmed, point):
+    launcher.run(PROGRAM, [tmp_path, "--kill-at", point], tmp_path, code=KILLED)
+    saved = sorted(path.name for path in (tmp_path / "backup0").glob("*.h5"))
+    expected = ["epoch_000001.weights.h5", "epoch_000002.weights.h5"]
+    assert saved == (expected[:1] if point == "written" else expected)
+    keras.saving.load_model(tmp_path / "model0.keras")
+    launcher.run(PROGRAM, [tmp_path], tmp_path)
+    assert len(results(tmp_path)["loss"]) == (5 if point == "written" else 4)
+    assert_equal(weights(tmp_path), unharmed)
+    assert list((tmp_path / "backup0").iterdir()) == []
+
+
+def ports(number=2):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@pytest.fixture(scope="module")
+def launchers(launcher):
+    path = [PROGRAM.parents[1], PROGRAM.parent]
+    with forking.Launcher(path=path) as second:
+        yield launcher, second
+
+
+def trained_by_workers(launchers, directory, *options, codes=(0, 0)):
+    given = ["--kind", "vae_k", "--ports", *ports(), *options]
+
+    def run(worker):
+        arguments = [directory, "--worker", worker, *given]
+        return launchers[worker].run(PROGRAM, arguments, directory, code=codes[worker])
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(run, range(2)))
+
+
+def test_two_workers_train_as_one_and_go_on_where_they_were_killed(launcher, launchers, tmp_path):
+    directories = [tmp_path / name for name in ("alone", "unharmed", "killed")]
+    for directory in directories:
+        directory.mkdir()
+    alone, unharmed, killed = directories
+    launcher.run(PROGRAM, [alone, "--kind", "vae_k"], alone)
+    trained_by_workers(launchers, unharmed)
+    assert_equal(results(unharmed, 1), results(unharmed, 0))
+    for name, value in results(alone).items():
+        np.testing.assert_allclose(results(unharmed)[name], value, rtol=1e-4, atol=1e-6)
+    trained_by_workers(launchers, killed, "--kill-at", "written", codes=(KILLED, KILLED))
+    # As if the second had been faster by a little: it has an epoch more.
+    backups = [killed / f"backup{worker}" for worker in range(2)]
+    (first,) = backups[1].glob("*.h5")
+    (backups[1] / first.name.replace("1.", "2.")).write_bytes(first.read_bytes())
+    trained_by_workers(launchers, killed)
+    for worker in range(2):
+        assert_equal(weights(killed, worker), weights(unharmed))
+
+
+def test_files_are_those_of_the_last_two_epochs(tmp_path):
+    backup = gx.callbacks.BackupAndRestore(tmp_path / "new" / "backup", delete_checkpoint=False)
+    built = model()
+    built.fit(rows(), epochs=4, verbose=0, callbacks=[backup])
+    names = sorted(path.name for path in (tmp_path / "new" / "backup").iterdir())
+    assert names == ["epoch_000003.weights.h5", "epoch_000004.weights.h5"]
+    # A later `fit` without the callback starts at its own beginning.
+    assert built.fit(rows(), epochs=2, verbose=0).epoch == [0, 1]
+
+
+def test_a_file_of_another_model_is_refused_and_changes_nothing(tmp_path):
+    backup = gx.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    model().fit(rows(), epochs=1, verbose=0, callbacks=[backup])
+    other = gx.models.DensityModel(gx.flows.maf([2], num_layers=2, hidden_units=[4]))
+    other.compile()
+    before = [v.numpy() for v in other.variables]
+    with pytest.raises(ValueError):
+        other.fit(rows(), verbose=0, callbacks=[backup])
+    for variable, value in zip(other.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+@pytest.mark.parametrize("wrong", ["", None, 3])
+def test_what_names_no_directory_is_refused(wrong):
+    with pytest.raises(ValueError, match="`backup_dir` must be"):
+        gx.callbacks.BackupAndRestore(wrong)
