@@ -21,7 +21,7 @@ FLOORS = [
     {"bijectors"},
     {"saving"},
     {"distributions", "flows"},
-    {"contexts", "autoregressive"},
+    {"contexts", "autoregressive", "warmup"},
     {"serving", "objectives"},
     {"models", "callbacks"},
 ]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import inspect
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -15,8 +13,12 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, contexts, flows, tracking
+from tfp_genext import checks, contexts, flows, saving, tracking
+from tfp_genext import warmup as warmup_lib
 from tfp_genext.distributions import Autoregressive, Conditional
+
+# A function and how it is called, by the name of the signature.
+Functions = dict[str, tuple[Callable, list[tf.TensorSpec]]]
 
 NUM_SAMPLES = tf.TensorSpec([], tf.int32, name="num_samples")
 SEED = tf.TensorSpec([2], tf.int32, name="seed")
@@ -35,6 +37,7 @@ def export(
     *,
     overwrite: bool = False,
     jit_compile: bool | None = None,
+    warmup: warmup_lib.Warmup = (),
     conditional_event_shape: tuple[int, ...] | None = None,
 ) -> None:
     """Writes a distribution as a versioned SavedModel that TensorFlow Serving runs.
@@ -53,13 +56,16 @@ def export(
 
     Samples of a conditional flow are `[num_samples, N, ...]`. A row of `sample_rows` depends on its
     own seed alone and equals `distribution.sample(seed=row)`. The same seed gives the same samples
-    in every process. Nothing in the SavedModel assigns.
+    in every process. Nothing in the SavedModel assigns. Inputs of other shapes are refused.
 
     Args:
       distribution: of empty batch shape and known event shape.
       path: directory to write; its last part is an integer version, as in `"flow/1"`.
       overwrite: whether to replace an existing directory. Default: `False`.
       jit_compile: whether the signatures are compiled by XLA. Default: not.
+      warmup: batch sizes of requests that a server runs before it serves the version, of all
+        signatures, or of some by name as in `{"log_prob": [1, 32]}`; they are run once while
+        exporting. Needs the extra `serving`. Default: no requests.
       conditional_event_shape: shape of one event of `conditional_input`, where the networks do not
         say it themselves. Default: read from the distribution.
 
@@ -68,6 +74,7 @@ def export(
       ValueError: where its shapes do not serve, the path has no version, or a variable is hidden
         from TFP in a closure.
       FileExistsError: where the directory exists and `overwrite` is false.
+      ImportError: where warm-up requests are wanted, and tensorflow-serving-api is missing.
 
     Example:
 
@@ -86,29 +93,35 @@ def export(
     """
     check_servable(distribution)
     context = conditional_event_shape or contexts.context_shape(distribution)
-    functions = _Functions(distribution, context)
+    functions = _Functions(distribution, context).by_name()
     write(
         path,
-        lambda: functions.signatures(jit_compile),
+        functions,
         [distribution],
         overwrite=overwrite,
+        jit_compile=jit_compile,
+        warmup=warmup,
     )
 
 
 def write(
     path: str | os.PathLike,
-    signatures: Callable[[], dict[str, Callable]],
+    functions: Functions,
     holders: Sequence[Any],
     *,
     overwrite: bool,
+    jit_compile: bool | None,
+    warmup: warmup_lib.Warmup,
 ) -> None:
-    """Writes traced functions and the variables they use as a versioned SavedModel.
+    """Writes functions and the variables they use as a versioned SavedModel.
 
     Args:
       path: directory to write; its last part is an integer version.
-      signatures: returns the traced functions by name.
+      functions: what becomes the signatures, by name.
       holders: the distributions and Keras layers whose variables they use.
       overwrite: whether to replace an existing directory.
+      jit_compile: whether the signatures are compiled by XLA.
+      warmup: batch sizes of warm-up requests.
     """
     path = os.path.abspath(os.fspath(path))
     checks.versioned_path("path", path)
@@ -117,27 +130,52 @@ def write(
             "`path` must not exist, or `overwrite=True` be given. "
             f"Received: path={path!r}, which exists"
         )
-    traced = signatures()
+    sizes = warmup_lib.batch_sizes(warmup, functions)
+    signatures = traced(functions, jit_compile)
     module = tf.Module()
     # Each variable once and nothing else: what Keras layers track beside it is written twice and
     # restored once by the C++ loader. After the tracing, which may make late ones.
     held = [variable for holder in holders for variable in tracking.variables(holder)]
     module.served_variables = list({id(variable): variable for variable in held}.values())
-    with _appearing_whole(path) as staging:
-        _save(module, staging, traced)
+    with saving.replacing_directory(path, overwrite=overwrite) as written:
+        _save(module, written, signatures)
+        warmup_lib.write(written, signatures, sizes)
 
 
-def traced(
-    functions: dict[str, tuple[Callable, list[tf.TensorSpec]]], jit_compile: bool | None
-) -> dict[str, Callable]:
-    """Returns functions traced on their specs, by name."""
+def traced(functions: Functions, jit_compile: bool | None) -> dict[str, Callable]:
+    """Returns functions traced on their specs, by name; one of several names is traced once."""
     compiled = {
-        name: tf.function(function, input_signature=specs, jit_compile=jit_compile, autograph=False)
-        for name, (function, specs) in functions.items()
+        function: tf.function(
+            _refusing_other_shapes(function, specs),
+            input_signature=specs,
+            jit_compile=jit_compile,
+            autograph=False,
+        )
+        for function, specs in functions.values()
     }
     for function in compiled.values():
         function.get_concrete_function()
-    return compiled
+    return {name: compiled[function] for name, (function, _) in functions.items()}
+
+
+def _refusing_other_shapes(function: Callable, specs: Sequence[tf.TensorSpec]) -> Callable:
+    """Returns a function that runs on its specs alone.
+
+    A server feeds whatever shape it is sent: one that broadcasts would get a wrong answer.
+    """
+
+    @functools.wraps(function)
+    def refusing(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        of_the_specs = [tf.ensure_shape(x, spec.shape) for x, spec in zip(inputs, specs)]
+        batches = [x for x, spec in zip(of_the_specs, specs) if spec.shape[:1] == [None]]
+        for batch in batches[1:]:
+            same = "inputs must have as many rows as each other"
+            tf.debugging.assert_equal(tf.shape(batch)[0], tf.shape(batches[0])[0], same)
+        return function(*of_the_specs)
+
+    # TensorFlow reads the names of inputs there, and does not look behind a wrapper.
+    refusing.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return refusing
 
 
 def check_servable(distribution: Any, name: str = "distribution") -> None:
@@ -174,11 +212,12 @@ class _Functions:
         if context is not None:
             self._context = [context_spec(context, self._x.dtype)]
 
-    def signatures(self, jit_compile: bool | None) -> dict[str, Callable]:
-        """Returns the traced signatures by name."""
+    def by_name(self) -> Functions:
+        """Returns the functions by the names of their signatures."""
         seeds = tf.TensorSpec([None, 2], tf.int32, name="seed")
-        plain: dict[str, tuple[Callable, list]] = {
+        plain: Functions = {
             "log_prob": (self.log_prob, [self._x]),
+            SERVING_DEFAULT: (self.log_prob, [self._x]),
             "sample": (self.sample, [NUM_SAMPLES, SEED]),
             "sample_and_log_prob": (self.sample_and_log_prob, [NUM_SAMPLES, SEED]),
             "sample_rows": (self.sample_rows, [seeds]),
@@ -186,9 +225,7 @@ class _Functions:
         if self._z is not None:
             plain["forward"] = (self.forward, [self._z])
             plain["inverse"] = (self.inverse, [self._x])
-        functions = {k: (f, [*specs, *self._context]) for k, (f, specs) in plain.items()}
-        compiled = traced(functions, jit_compile)
-        return {**compiled, SERVING_DEFAULT: compiled["log_prob"]}
+        return {name: (f, [*specs, *self._context]) for name, (f, specs) in plain.items()}
 
     def log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
         return {"log_prob": contexts.log_prob(self.distribution, x, conditional_input)}
@@ -270,30 +307,3 @@ def _save(module: tf.Module, path: str, signatures: dict[str, Callable]) -> None
             "an attribute or a constructor argument. Received: a function that uses a variable "
             f"missing from `distribution.variables` ({error})"
         ) from error
-
-
-def _put_in_place(written: str, path: str, aside: str) -> None:
-    replaces = os.path.lexists(path)
-    if replaces:
-        os.rename(path, aside)
-    try:
-        os.rename(written, path)
-    except OSError:
-        if replaces:
-            os.rename(aside, path)
-        raise
-
-
-@contextlib.contextmanager
-def _appearing_whole(path: str) -> Iterator[str]:
-    """Gives a directory to write in that becomes `path` in one rename, or not at all."""
-    parent = os.path.dirname(path)
-    os.makedirs(parent, exist_ok=True)
-    # No integer, so that a server that watches the parent takes it for no version.
-    staging = tempfile.mkdtemp(prefix=".export-", dir=parent)
-    try:
-        written = os.path.join(staging, "written")
-        yield written
-        _put_in_place(written, path, os.path.join(staging, "replaced"))
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

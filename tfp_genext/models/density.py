@@ -185,16 +185,15 @@ class DensityModel(CheckedModel):
     def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         return contexts.bind(self.distribution, context).sample(n, seed=seed)
 
-    def _export(self, path: Any, overwrite: bool, jit_compile: bool | None) -> None:
+    def _export(self, path: Any, **options: Any) -> None:
         if self._awaits_contexts:
             expected = "given, or the network built, before an export"
             raise ValueError(checks.message("conditional_event_shape", expected, None))
         serving.export(
             self.distribution,
             path,
-            overwrite=overwrite,
-            jit_compile=jit_compile,
             conditional_event_shape=self._check.conditional_event_shape,
+            **options,
         )
 
     def _arguments_for_file(self) -> dict[str, Any]:

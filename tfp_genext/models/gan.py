@@ -407,13 +407,8 @@ class GAN(CheckedModel):
             "discriminator_optimizer": self.discriminator.trainable_variables,
         }
 
-    def _export(self, path: Any, overwrite: bool, jit_compile: bool | None) -> None:
-        serving.write(
-            path,
-            lambda: serving.traced(gan_signatures(self._shown), jit_compile),
-            [self],
-            overwrite=overwrite,
-        )
+    def _export(self, path: Any, **options: Any) -> None:
+        serving.write(path, gan_signatures(self._shown), [self], **options)
 
     def _arguments_for_file(self) -> dict[str, Any]:
         return {

@@ -11,11 +11,8 @@ from tfp_genext import serving
 from tfp_genext.models.latent import LatentModel, middle
 from tfp_genext.models.players import Players
 
-# A function and how it is called, by the name of the signature.
-Functions = dict[str, tuple[Callable, list[tf.TensorSpec]]]
 
-
-def vae_signatures(model: LatentModel, prepared: Callable[..., tf.Tensor]) -> Functions:
+def vae_signatures(model: LatentModel, prepared: Callable[..., tf.Tensor]) -> serving.Functions:
     """Returns the functions of a VAE.
 
     Args:
@@ -58,7 +55,7 @@ def vae_signatures(model: LatentModel, prepared: Callable[..., tf.Tensor]) -> Fu
     }
 
 
-def gan_signatures(model: Players) -> Functions:
+def gan_signatures(model: Players) -> serving.Functions:
     """Returns the functions of a GAN, whose generator is the one that samples."""
     context = []
     if model.context_shape is not None:
@@ -76,7 +73,7 @@ def gan_signatures(model: Players) -> Functions:
         return {"log_prob": model.log_prob(x, conditional_input)}
 
     drawn = [serving.NUM_SAMPLES, serving.SEED, *context]
-    functions: Functions = dict.fromkeys(("sample", "generate"), (sample, drawn))
+    functions: serving.Functions = dict.fromkeys(("sample", "generate"), (sample, drawn))
     functions["discriminate"] = (discriminate, [model.events, *context])
     functions[serving.SERVING_DEFAULT] = (sample, drawn)
     if model.is_flow:

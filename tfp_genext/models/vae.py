@@ -344,13 +344,8 @@ class VAE(CheckedModel):
         require_optimizer("optimizer", optimizer)
         super().compile(optimizer=optimizer, **kwargs)
 
-    def _export(self, path: Any, overwrite: bool, jit_compile: bool | None) -> None:
-        serving.write(
-            path,
-            lambda: serving.traced(vae_signatures(self._model, self.prepared), jit_compile),
-            [self],
-            overwrite=overwrite,
-        )
+    def _export(self, path: Any, **options: Any) -> None:
+        serving.write(path, vae_signatures(self._model, self.prepared), [self], **options)
 
     def _arguments_for_file(self) -> dict[str, Any]:
         return {

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from tfp_genext import checks, saving, tracking
+from tfp_genext.warmup import Warmup
 
 
 class WholeModel(keras.Model):
@@ -69,6 +70,7 @@ class WholeModel(keras.Model):
         *,
         overwrite: bool = False,
         jit_compile: bool | None = None,
+        warmup: Warmup = (),
         verbose: bool | None = None,
     ) -> None:
         """Writes the model as a versioned SavedModel for TensorFlow Serving.
@@ -78,21 +80,24 @@ class WholeModel(keras.Model):
           format: must be `"tf_saved_model"`.
           overwrite: whether to replace an existing directory. Default: `False`.
           jit_compile: whether the signatures are compiled by XLA. Default: not.
+          warmup: batch sizes of requests that a server runs before it serves the version, of all
+            signatures, or of some by name as in `{"sample": [1, 32]}`. Default: no requests.
           verbose: whether to print where the SavedModel was written. Default: `True`.
 
         Raises:
           ValueError: for another format, or a path without a version.
           FileExistsError: where the directory exists and `overwrite` is false.
+          ImportError: for warm-up requests without the extra `serving`.
         """
         if format != "tf_saved_model":
             raise ValueError(checks.message("format", "'tf_saved_model'", format))
-        self._export(filepath, overwrite, jit_compile)
+        self._export(filepath, overwrite=overwrite, jit_compile=jit_compile, warmup=warmup)
         if verbose is not False:
             print(f"SavedModel written to {os.fspath(filepath)}")
 
     @abc.abstractmethod
-    def _export(self, path: Any, overwrite: bool, jit_compile: bool | None) -> None:
-        """Writes the SavedModel."""
+    def _export(self, path: Any, **options: Any) -> None:
+        """Writes the SavedModel; the options are those of `serving.write`."""
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -11,11 +11,19 @@ distributions and bijectors and ours; Keras layers from Keras, in its own safe m
 refused on the way in.
 """
 
-from tfp_genext.saving.files import replacing
+from tfp_genext.saving.files import replacing, replacing_directory
 from tfp_genext.saving.keras_layers import refuse_lambdas
 from tfp_genext.saving.listed import holdable
 from tfp_genext.saving.plain import PlainData
 from tfp_genext.saving.reader import decode
 from tfp_genext.saving.writer import encode
 
-__all__ = ["PlainData", "decode", "encode", "holdable", "refuse_lambdas", "replacing"]
+__all__ = [
+    "PlainData",
+    "decode",
+    "encode",
+    "holdable",
+    "refuse_lambdas",
+    "replacing",
+    "replacing_directory",
+]
