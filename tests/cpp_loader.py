@@ -47,7 +47,11 @@ _FUNCTIONS = """
 
 
 class TensorFlowError(RuntimeError):
-    """A TF_Status that is not OK, with TensorFlow's own message."""
+    """A TF_Status that is not OK, with TensorFlow's own message and code, which is gRPC's."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class _Endpoint(ctypes.Structure):
@@ -76,9 +80,10 @@ def _checked(function: str, *arguments: Any) -> Any:
     status = library.TF_NewStatus()
     try:
         result = getattr(library, function)(*arguments, status)
-        if library.TF_GetCode(status):
+        code = library.TF_GetCode(status)
+        if code:
             message = library.TF_Message(status).decode(errors="replace")
-            raise TensorFlowError(f"{function}: {message}")
+            raise TensorFlowError(f"{function}: {message}", code)
         return result
     finally:
         library.TF_DeleteStatus(status)
@@ -88,6 +93,8 @@ def _new_tensor(array: np.ndarray) -> int:
     """A TF_Tensor with a copy of the array; the caller deletes it."""
     array = np.asarray(array, order="C")  # np.ascontiguousarray gives a scalar a dimension
     dims = (c_int64 * array.ndim)(*array.shape)
+    if array.dtype not in TYPE_CODES:
+        raise TypeError(f"arrays of {array.dtype} are not supported here")
     code = TYPE_CODES[array.dtype]
     tensor = _library().TF_AllocateTensor(code, dims, array.ndim, array.nbytes)
     if not tensor:
@@ -238,19 +245,28 @@ class SavedModel:
         self._resources.close()
 
     def run(self, signature_name: str, /, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs of a signature, by name."""
+        """The outputs of a signature, by name; what goes in and out must be as it says."""
+        signature = self._signature(signature_name)
+        where = f"signature {signature_name!r}"
+        _check(f"{where}, input", signature.inputs, inputs)
+        results = self.feed(signature_name, inputs)
+        _check(f"{where}, output", signature.outputs, results)
+        return results
+
+    def feed(self, signature_name: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The outputs of a signature for inputs that the graph alone judges, as in TF Serving."""
+        signature = self._signature(signature_name)
+        feeds = _in_order(f"signature {signature_name!r}, input", signature.inputs, inputs)
+        return dict(zip(signature.outputs, self._run_session(signature, feeds)))
+
+    def _signature(self, name: str) -> Signature:
+        """The signature of a name."""
         if not self._session:
             raise ValueError("the SavedModel is closed")
-        if signature_name not in self.signatures:
+        if name not in self.signatures:
             known = sorted(self.signatures)
-            raise ValueError(f"no signature {signature_name!r}; the SavedModel has {known}")
-        signature = self.signatures[signature_name]
-        where = f"signature {signature_name!r}"
-        # A session feeds any shape: a wrong one would fail deep in the graph, or broadcast.
-        feeds = _matched(f"{where}, input", signature.inputs, inputs)
-        results = dict(zip(signature.outputs, self._run_session(signature, feeds)))
-        _matched(f"{where}, output", signature.outputs, results)
-        return results
+            raise ValueError(f"no signature {name!r}; the SavedModel has {known}")
+        return self.signatures[name]
 
     def _run_session(self, signature: Signature, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Feed the inputs and fetch the outputs, in the signature's order."""
@@ -278,15 +294,18 @@ class SavedModel:
         return endpoints
 
 
-def _matched(what: str, infos: Mapping[str, TensorInfo], arrays: Arrays) -> list[np.ndarray]:
-    """The arrays in the order of the infos, each checked against its own."""
+def _check(what: str, infos: Mapping[str, TensorInfo], arrays: Arrays) -> None:
+    """Raise unless there is an array for each info, and it is as that says."""
+    for (name, info), array in zip(infos.items(), _in_order(what, infos, arrays)):
+        info.check(f"{what} {name!r}", array)
+
+
+def _in_order(what: str, infos: Mapping[str, TensorInfo], arrays: Arrays) -> list[np.ndarray]:
+    """The arrays in the order of the infos."""
     missing, unknown = sorted(infos.keys() - arrays.keys()), sorted(arrays.keys() - infos.keys())
     if missing or unknown:
         raise ValueError(f"{what}s: unknown {unknown}, missing {missing}, of {sorted(infos)}")
-    matched = [np.asarray(arrays[name]) for name in infos]
-    for (name, info), array in zip(infos.items(), matched):
-        info.check(f"{what} {name!r}", array)
-    return matched
+    return [np.asarray(arrays[name]) for name in infos]
 
 
 def serve(

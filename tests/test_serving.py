@@ -176,15 +176,6 @@ def test_a_failed_export_leaves_what_was_there(flow, tmp_path, monkeypatch, over
         assert tf.saved_model.load(str(path)).signatures
 
 
-class _Unchecked(cpp_loader.SavedModel):
-    """A session that is fed whatever shape a request has, as a server feeds it."""
-
-    def run(self, signature_name, /, **inputs):
-        signature = self.signatures[signature_name]
-        arrays = [inputs[name] for name in signature.inputs]
-        return dict(zip(signature.outputs, self._run_session(signature, arrays)))
-
-
 @pytest.mark.parametrize("jit_compile", [None, True], ids=["plain", "XLA"])
 def test_inputs_of_other_shapes_are_refused_where_they_would_broadcast(tmp_path, jit_compile):
     normal = tfd.Independent(tfd.Normal(tf.Variable([1.0, 2.0, 3.0]), 1.0), 1)
@@ -196,20 +187,22 @@ def test_inputs_of_other_shapes_are_refused_where_they_would_broadcast(tmp_path,
     wrong += [("sample", {"num_samples": np.array([2], np.int32), "seed": seed})]
     wrong += [("sample", {"num_samples": np.int32(2), "seed": np.zeros([3], np.int32)})]
     wrong += [("sample_rows", {"seed": seed})]
-    with _Unchecked(tmp_path / "1") as loaded:
-        assert loaded.run("log_prob", x=np.zeros([2, 3], np.float32))["log_prob"].shape == (2,)
+    with cpp_loader.SavedModel(tmp_path / "1") as loaded:
+        assert loaded.feed("log_prob", {"x": np.zeros([2, 3], np.float32)})["log_prob"].shape == (
+            2,
+        )
         for signature, inputs in wrong:
             with pytest.raises(cpp_loader.TensorFlowError, match="not compatible with expected"):
-                loaded.run(signature, **inputs)
+                loaded.feed(signature, inputs)
 
 
 def test_inputs_of_different_numbers_of_rows_are_refused(tmp_path):
     flow = gx.flows.real_nvp([3], num_layers=2, hidden_units=[8], conditional_event_shape=[2])
     gx.serving.export(flow, tmp_path / "1")
-    with _Unchecked(tmp_path / "1") as loaded:
+    with cpp_loader.SavedModel(tmp_path / "1") as loaded:
         x, context = np.zeros([4, 3], np.float32), np.zeros([1, 2], np.float32)
         with pytest.raises(cpp_loader.TensorFlowError, match="as many rows"):
-            loaded.run("log_prob", x=x, conditional_input=context)
+            loaded.feed("log_prob", {"x": x, "conditional_input": context})
 
 
 def test_export_says_what_it_cannot_serve(flow, tmp_path):
