@@ -25,10 +25,12 @@ import cpp_loader
 import grpc
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_service_pb2_grpc
 
 # As the server has them: messages of any size.
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+SERVICE = "tensorflow.serving.PredictionService"
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 
@@ -84,20 +86,26 @@ class Model:
         return list(request.output_filter) or list(outputs)
 
 
-class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
+class Service:
     """Answers Predict for models by name."""
 
     def __init__(self, models: Mapping[str, Model]) -> None:
         self._models = models
 
-    def Predict(
-        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
-    ) -> predict_pb2.PredictResponse:
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server calls, with bytes: of a message that is none, gRPC keeps some 15 KB."""
+        predict = grpc.unary_unary_rpc_method_handler(self._predict)
+        return grpc.method_handlers_generic_handler(SERVICE, {"Predict": predict})
+
+    def _predict(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            model = self._model(request)
-            response = model.predict(request)
+            return self._answer(_parsed(message)).SerializeToString()
         except Refused as refused:
             context.abort(refused.code, str(refused))
+
+    def _answer(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+        model = self._model(request)
+        response = model.predict(request)
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = model.version
         return response
@@ -117,18 +125,29 @@ class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
         return model
 
 
+def _parsed(message: bytes) -> predict_pb2.PredictRequest:
+    try:
+        return predict_pb2.PredictRequest.FromString(message)
+    except DecodeError as error:
+        raise Refused(grpc.StatusCode.INTERNAL, str(error)) from error
+
+
+def request(model: str, signature: str, inputs: Mapping[str, Any]) -> predict_pb2.PredictRequest:
+    """A request for a signature of a model."""
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name = model
+    message.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        message.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return message
+
+
 class Client:
-    """Asks a server for one model.
+    """Asks a server at an address, host and port."""
 
-    Args:
-      address: host and port.
-      model: its name.
-    """
-
-    def __init__(self, address: str, model: str) -> None:
+    def __init__(self, address: str) -> None:
         self._channel = grpc.insecure_channel(address, options=UNLIMITED)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._model = model
 
     def __enter__(self) -> Client:
         return self
@@ -136,27 +155,18 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
 
-    def request(self, signature: str, inputs: Mapping[str, Any]) -> predict_pb2.PredictRequest:
-        """A request for a signature."""
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = self._model
-        request.model_spec.signature_name = signature
-        for name, value in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        return request
-
-    def send(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+    def send(self, message: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         """The answer to a request."""
-        return self._stub.Predict(request, timeout=60.0, wait_for_ready=True)
+        return self._stub.Predict(message, timeout=60.0, wait_for_ready=True)
 
     def send_bytes(self, message: bytes) -> bytes:
         """The answer to what may be no request."""
-        method = "/tensorflow.serving.PredictionService/Predict"
-        return self._channel.unary_unary(method)(message, timeout=60.0, wait_for_ready=True)
+        predict = self._channel.unary_unary(f"/{SERVICE}/Predict")
+        return predict(message, timeout=60.0, wait_for_ready=True)
 
-    def ask(self, signature: str, **inputs: Any) -> dict[str, np.ndarray]:
+    def ask(self, model: str, signature: str, **inputs: Any) -> dict[str, np.ndarray]:
         """The outputs of a signature, by name."""
-        outputs = self.send(self.request(signature, inputs)).outputs
+        outputs = self.send(request(model, signature, inputs)).outputs
         return {name: tf.make_ndarray(tensor) for name, tensor in outputs.items()}
 
 
@@ -189,7 +199,7 @@ def main() -> None:
     places = dict(model.split("=", 1) for model in arguments.models)
     models = {name: Model(Path(path)) for name, path in places.items()}
     server = grpc.server(futures.ThreadPoolExecutor(arguments.threads), options=UNLIMITED)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Service(models), server)
+    server.add_generic_rpc_handlers([Service(models).handler()])
     port = server.add_insecure_port(f"localhost:{arguments.port}")
     server.start()
     print(f"localhost:{port}", flush=True)

@@ -36,21 +36,22 @@ def address(flow, tmp_path_factory):
 
 @pytest.fixture
 def client(address):
-    with serving_double.Client(address, "flow") as client:
+    with serving_double.Client(address) as client:
         yield client
 
 
 def test_the_highest_version_answers_as_the_model_does(client, flow):
-    np.testing.assert_allclose(client.ask("log_prob", x=X)["log_prob"], flow.log_prob(X), rtol=1e-5)
-    samples = client.ask("sample", num_samples=np.int32(4), seed=SEED)["samples"]
+    log_prob = client.ask("flow", "log_prob", x=X)["log_prob"]
+    np.testing.assert_allclose(log_prob, flow.log_prob(X), rtol=1e-5)
+    samples = client.ask("flow", "sample", num_samples=np.int32(4), seed=SEED)["samples"]
     np.testing.assert_allclose(samples, flow.sample(4, seed=SEED), rtol=1e-5, atol=1e-6)
-    response = client.send(client.request("", {"x": X}))
+    response = client.send(serving_double.request("flow", "", {"x": X}))
     assert response.model_spec.signature_name == "serving_default"
     assert response.model_spec.version.value == 10 and response.model_spec.name == "flow"
 
 
 def test_outputs_are_those_asked_for(client):
-    request = client.request("inverse", {"x": X})
+    request = serving_double.request("flow", "inverse", {"x": X})
     request.output_filter.append("z")
     assert list(client.send(request).outputs) == ["z"]
 
@@ -74,26 +75,25 @@ def _error(call, *arguments, **inputs):
     ],
 )
 def test_malformed_requests_are_answered_with_errors(client, signature, inputs, code, message):
-    found, details = _error(client.ask, signature, **inputs)
+    found, details = _error(client.ask, "flow", signature, **inputs)
     assert found == code and message in details, details
 
 
-def test_other_errors_of_requests(client, address):
-    with serving_double.Client(address, "other") as other:
-        found = _error(other.ask, "log_prob", x=X)
+def test_other_errors_of_requests(client):
+    found = _error(client.ask, "other", "log_prob", x=X)
     assert found == ("NOT_FOUND", "Servable not found for request: Latest(other)")
     assert _error(client.send, predict_pb2.PredictRequest())[0] == "INVALID_ARGUMENT"
     assert _error(client.send_bytes, b"\xff no message")[0] == "INTERNAL"
-    request = client.request("log_prob", {"x": X})
+    request = serving_double.request("flow", "log_prob", {"x": X})
     request.model_spec.version.value = 9
     assert _error(client.send, request)[1].endswith("Specific(flow, 9)")
-    request = client.request("log_prob", {"x": X})
+    request = serving_double.request("flow", "log_prob", {"x": X})
     request.output_filter.append("z")
     assert _error(client.send, request)[0] == "INVALID_ARGUMENT"
-    request = client.request("log_prob", {"x": X})
+    request = serving_double.request("flow", "log_prob", {"x": X})
     request.inputs["x"].tensor_content = b"short"
     assert _error(client.send, request)[0] == "INVALID_ARGUMENT"
-    assert client.ask("log_prob", x=X)["log_prob"].shape == (5,)
+    assert client.ask("flow", "log_prob", x=X)["log_prob"].shape == (5,)
 
 
 def test_a_version_whose_warm_up_fails_is_not_served(tmp_path, flow):

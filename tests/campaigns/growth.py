@@ -16,13 +16,14 @@ SLACK = 8.0
 def growth(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, calls: int) -> float:
     """Returns by how many MB the process grows in so many calls, after as many to warm up."""
     for _ in range(2):
-        before = _megabytes()
+        before = megabytes()
         for _ in range(calls):
             function(tf.identity(x))
         gc.collect()
-    return _megabytes() - before
+    return megabytes() - before
 
 
-def _megabytes() -> float:
-    pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+def megabytes(process: int | str = "self") -> float:
+    """Returns how much memory a process has."""
+    pages = int(pathlib.Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 
 import forking
 
@@ -20,3 +21,12 @@ def test_memory(launcher: forking.Launcher, tmp_path: pathlib.Path) -> None:
     options = ["--calls", "20", "--only", "maf_conditional"]
     printed = launcher.run(CAMPAIGNS / "memory.py", options, tmp_path)
     assert printed.startswith("maf_conditional: eager ") and printed.count(" MB") == 2
+
+
+def test_serving_soak(launcher: forking.Launcher, tmp_path: pathlib.Path) -> None:
+    options = ["--minutes", "0.2", "--pause", "0.0"]
+    printed = launcher.run(CAMPAIGNS / "serving_soak.py", options, tmp_path)
+    (counts,) = re.findall(r"(\d+) questions: (\d+) right answers, (\d+) due errors", printed)
+    questions, good, bad = map(int, counts)
+    assert questions > 400 and good > 50 and bad > 50
+    assert re.search(r"memory: .* MB in the last fifth", printed)

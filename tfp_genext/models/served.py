@@ -42,6 +42,7 @@ def vae_signatures(model: LatentModel, prepared: Callable[..., tf.Tensor]) -> se
     def log_prob(
         x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
     ) -> dict[str, tf.Tensor]:
+        tf.debugging.assert_positive(num_samples, "`num_samples` must be at least 1")
         x = prepared(x, training=False)
         return {"log_prob": model.estimate(x, conditional_input, num_samples, seed)}
 
