@@ -200,9 +200,8 @@ def _soak(address: str, process: int, deck: list[Question], arguments: argparse.
     if faults:
         print(*faults, sep="\n")
         return 1
-    print(
-        f"{len(set(map(id, deck)))} questions: {counts['good']} right answers, {counts['bad']} due errors"
-    )
+    kinds = len({question.name for question in deck})
+    print(f"{kinds} questions: {counts['good']} right answers, {counts['bad']} due errors")
     fifth = _LOOKS // 5
     before, after = (statistics.median(part) for part in (memory[fifth:][:fifth], memory[-fifth:]))
     print(f"memory: {before:.1f} MB in the second fifth, {after:.1f} MB in the last fifth")
