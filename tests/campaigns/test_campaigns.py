@@ -30,3 +30,11 @@ def test_serving_soak(launcher: forking.Launcher, tmp_path: pathlib.Path) -> Non
     questions, good, bad = map(int, counts)
     assert questions > 400 and good > 50 and bad > 50
     assert re.search(r"memory: .* MB in the last fifth", printed)
+
+
+def test_interrupted(launcher: forking.Launcher, tmp_path: pathlib.Path) -> None:
+    options = ["--kills", "4", "--stride", "9"]
+    printed = launcher.run(CAMPAIGNS / "interrupted.py", options, tmp_path)
+    assert re.search(r"killed at random: 5 kills, \d in the middle, 0 faults", printed)
+    assert re.search(r"killed at [3-9] steps too: \d+ kills, \d+ in the middle, 0 faults", printed)
+    assert "left over after one that was not killed: nothing" in printed
