@@ -59,8 +59,8 @@ class Launcher:
         """Returns what a program prints; another exit code, or too long a time, is an error."""
         with tempfile.TemporaryDirectory() as directory:
             printed, errors = (pathlib.Path(directory, name) for name in ("printed", "errors"))
-            job = [[program, *arguments], cwd, printed, errors]
-            self._process.stdin.write(json.dumps(job, default=str) + "\n")
+            job = [[str(part) for part in (program, *arguments)], *map(str, (cwd, printed, errors))]
+            self._process.stdin.write(json.dumps(job) + "\n")
             self._process.stdin.flush()
             found = self._process.stdout.readline()
             if not found:

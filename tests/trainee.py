@@ -62,7 +62,7 @@ def _options() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("directory", type=pathlib.Path)
-    parser.add_argument("--kind", default="dequantized")
+    parser.add_argument("--kind", default="binarized")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--rows", type=int, default=320)
     parser.add_argument("--kill-at", choices=POINTS)
@@ -112,11 +112,12 @@ def _killed(point: str | None):
     replace = os.replace
 
     def killed(written, path):
-        if "epoch_000002" not in str(path):
-            return replace(written, path)
-        if point == "replaced":
+        place = pathlib.Path(path)
+        in_its_place = place.parent.name.startswith("backup") and "000002" in place.name
+        if not in_its_place or point == "replaced":
             replace(written, path)
-        os.kill(os.getpid(), signal.SIGKILL)
+        if in_its_place:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     os.replace = killed
     try:

@@ -37,8 +37,8 @@ class DistributedModel(keras.Model):
         """Raises `ValueError` where what is trained was made outside of the strategy's scope."""
         strategy = self.distribute_strategy
         for name, holder in {"model": [self], "optimizer": optimizers}.items():
-            variables = [v for part in holder for v in part.variables]
-            if not all(strategy.extended.variable_created_in_scope(v._value) for v in variables):
+            variables = [v.value for part in holder for v in part.variables]
+            if not all(map(strategy.extended.variable_created_in_scope, variables)):
                 expected = (
                     "made under `strategy.scope()`, as the whole model and `compile` must be, with "
                     "the flows and networks in it, or all of them outside"
