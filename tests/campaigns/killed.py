@@ -1,4 +1,4 @@
-"""Trainings killed at random moments, alone and as two workers: they end as if nothing had happened.
+"""Trainings killed at random moments, alone and as two workers, end as if nothing had happened.
 
 A training is started, killed after a random part of its length, and started again, until the kills
 are used up; whatever file it has left under its own name must load. In the end its weights must be
@@ -24,15 +24,15 @@ import sys
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).parents[1]
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import h5py
 import keras
 import numpy as np
 import trainee  # noqa: F401  For the classes that its files name.
 
-_PROGRAM = HERE / "trainee.py"
+_HERE = pathlib.Path(__file__).parents[1]
+_PROGRAM = _HERE / "trainee.py"
 # Of a start, on a machine that does much else.
 _SECONDS = 600.0
 
@@ -106,7 +106,7 @@ def _until(
 
 
 def _started(arguments: list) -> subprocess.Popen:
-    path = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(_HERE.parent), str(_HERE), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, _PROGRAM, *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -22,7 +22,7 @@ TUTORIALS = ROOT / "tutorials"
 PAGE = (TUTORIALS / "README.md").read_text(encoding="utf-8")
 
 # Files that the tutorials use and that are none themselves.
-HELPERS = {"support", "query_savedmodel"}
+HELPERS = {"support", "query_savedmodel", "moons_worker"}
 # Name of each tutorial and the fewest cells it should have.
 NUM_CELLS = {
     "quickstart": 18,
@@ -34,6 +34,7 @@ NUM_CELLS = {
     "gan": 14,
     "side_by_side": 10,
     "autoregressive": 14,
+    "two_workers": 10,
 }
 NAMES = sorted(NUM_CELLS)
 
@@ -283,6 +284,19 @@ def test_autoregressive_models_see_what_came_before_and_go_on(
     assert "the upper halves are kept, bit for bit" in printed
     names = [f"autoregressive_{part}" for part in ("sight", "halves")]
     _check_pictures(tmp_path / "output", names)
+
+
+def test_two_workers_end_as_one_though_one_was_killed(run: Run, tmp_path: pathlib.Path) -> None:
+    printed = run("two_workers")
+    killed, epochs = _numbers("worker 1 was killed after # epochs of #", printed)
+    (again,) = _numbers("started again, they did the last # epochs", printed)
+    assert killed < epochs <= killed + again
+    assert _numbers("between the workers: weights differ by #", printed) == [0.0]
+    (distance,) = _numbers("from the single process: weights differ by #", printed)
+    assert distance < 1e-3
+    alone, *workers = _numbers("held-out points: # nats alone, # and # as workers", printed)
+    assert workers == pytest.approx([alone] * 2, abs=1e-3) and alone < 2.5
+    _check_pictures(tmp_path / "output", ["two_workers"])
 
 
 def test_every_program_is_a_tutorial_or_a_helper() -> None:
