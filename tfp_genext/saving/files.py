@@ -74,6 +74,8 @@ def _put_in_place(written: str, path: str, aside: str) -> None:
     except OSError:
         os.rename(aside, path)
         raise
+    # No more the one copy of a version: whoever finds it may remove it.
+    os.rename(aside, written)
 
 
 @contextlib.contextmanager
