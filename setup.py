@@ -20,6 +20,7 @@ REQUIRED = [
     "numpy>=1.26",
 ]
 TUTORIALS = ["matplotlib>=3.8", "scikit-learn>=1.4"]
+SERVING = ["tensorflow-serving-api>=2.19"]
 TEST = [
     "pytest>=8.0",
     "pytest-xdist>=3.8",
@@ -27,8 +28,8 @@ TEST = [
     "ruff>=0.6",
     "tensorboard>=2.19",
     *TUTORIALS,
+    *SERVING,
 ]
-SERVING = ["tensorflow-serving-api>=2.19"]
 
 setup(
     name="tfp_genext",

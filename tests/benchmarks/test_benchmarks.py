@@ -46,6 +46,7 @@ PROGRAMS = {
     ],
     "modes": ["--objectives", "Relativistic", "--sets", "ring", "--seeds", "0", "--steps", "100"],
     "latents": ["--quick", "--json", "latents.json"],
+    "serving": ["--quick", "--json", "serving.json"],
     "importing": ["--quick", "--json", "importing.json"],
     "op_counts": ["--quick"],
 }
@@ -221,7 +222,15 @@ def _images() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("real_nvp", 26), ("maf", 27), ("glow", 5), ("neural", 13), ("latents", 6), ("importing", 1)],
+    [
+        ("real_nvp", 26),
+        ("maf", 27),
+        ("glow", 5),
+        ("neural", 13),
+        ("latents", 6),
+        ("serving", 6),
+        ("importing", 1),
+    ],
 )
 def test_program_reports_positive_finite_ratios(
     outputs: Mapping[str, Any], name: str, count: int
@@ -263,6 +272,17 @@ def test_maf_measures_what_the_readme_says(outputs: Mapping[str, Any]) -> None:
         wanted |= {f"first call of forward, {size}, {kind}" for kind in ("plain", "XLA")}
         wanted |= {f"sample, {size}", f"sample with density, {size}"}
     assert measured == wanted
+
+
+def test_serving_tells_times_of_every_batch(outputs: Mapping[str, Any]) -> None:
+    printed, report = outputs["serving"]
+    names = [f"{s}, batch {n}" for s in ("log_prob", "sample") for n in (1, 32, 1000)]
+    assert list(report["seconds"]) == names
+    lines = _lines(printed.split("\n\n")[-1])
+    assert [line[0] for line in lines] == names
+    for name, median, most, *rates in lines:
+        assert 0.0 < float(median) <= float(most) and all(float(rate) > 0.0 for rate in rates)
+        assert float(rates[2]) >= float(rates[1]) - 1.0, name
 
 
 def test_glow_has_sides_of_one_size(outputs: Mapping[str, Any]) -> None:

@@ -48,6 +48,7 @@ class Campaign:
         self._base = base
         self._next = 1
         self._done = 0
+        self._left: set[str] = set()
         self.kills = self.hits = self.faults = 0
 
     def seconds_of_a_round(self) -> float:
@@ -87,7 +88,8 @@ class Campaign:
         done = max(self._done, writer.end())
         started = max(done, self._next - 1) + 1
         self.kills += 1
-        self.hits += bool(self.left_over())
+        self.hits += not self._left >= set(self.left_over())
+        self._left = set(self.left_over())
         new = range(self._next, done + 1)
         check = _fork(_check, self._base, new, range(done, started + 1))
         self.faults += not _ended_well(check)
