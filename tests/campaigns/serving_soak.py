@@ -7,6 +7,7 @@ those of TensorFlow's Python loader, computed once; malformed requests must be a
 error that is due. The first wrong answer ends the program.
 
 python tests/campaigns/serving_soak.py [--minutes 30] [--clients 4] [--pause 0.05]
+    [--models flow vae gan]
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import growth
 import grpc
@@ -73,7 +74,7 @@ def main() -> int:
     """Prints what was found; returns 1 for a wrong answer, or where memory grows."""
     arguments = _options().parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        places = dict(_exported(pathlib.Path(directory)))
+        places = dict(_exported(pathlib.Path(directory), arguments.models))
         questions = [q for name, place in places.items() for q in _questions(name, place / "1")]
         # There are several ways for a request to be wrong for each to be right.
         deck = [q for q in questions for _ in range(1 if q.answer is None else 5)]
@@ -87,18 +88,26 @@ def _options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--models", nargs="+", choices=_MODELS, default=list(_MODELS))
     parser.add_argument("--pause", type=float, default=0.05, help="of a client, in seconds")
     return parser
 
 
-def _exported(directory: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
+def _flow() -> gx.models.DensityModel:
     flow = gx.flows.maf([6], num_layers=2, hidden_units=[32], conditional_event_shape=[2])
-    models = {
-        "flow": gx.models.DensityModel(flow),
-        "vae": registry_models.conditional_vae(),
-        "gan": registry_models.conditional_gan(),
-    }
-    for name, model in models.items():
+    return gx.models.DensityModel(flow)
+
+
+_MODELS = {
+    "flow": _flow,
+    "vae": registry_models.conditional_vae,
+    "gan": registry_models.conditional_gan,
+}
+
+
+def _exported(directory: pathlib.Path, names: Sequence[str]) -> Iterator[tuple[str, pathlib.Path]]:
+    for name in names:
+        model = _MODELS[name]()
         for i, variable in enumerate(model.trainable_variables):
             variable.assign_add(0.2 * tf.random.stateless_normal(variable.shape, [i, 1]))
         model.export(directory / name / "1", warmup=[1, 32], verbose=False)

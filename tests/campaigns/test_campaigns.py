@@ -24,11 +24,11 @@ def test_memory(launcher: forking.Launcher, tmp_path: pathlib.Path) -> None:
 
 
 def test_serving_soak(launcher: forking.Launcher, tmp_path: pathlib.Path) -> None:
-    options = ["--minutes", "0.2", "--pause", "0.0"]
+    options = ["--minutes", "0.2", "--pause", "0.0", "--models", "flow"]
     printed = launcher.run(CAMPAIGNS / "serving_soak.py", options, tmp_path)
     (counts,) = re.findall(r"(\d+) questions: (\d+) right answers, (\d+) due errors", printed)
     questions, good, bad = map(int, counts)
-    assert questions > 400 and good > 50 and bad > 50
+    assert questions > 100 and good > 20 and bad > 20
     assert re.search(r"memory: .* MB in the last fifth", printed)
 
 
