@@ -28,6 +28,7 @@ with quiet_tfp():
         networks,
         numerics,
         objectives,
+        saving,
         serving,
         transformers,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "networks",
     "numerics",
     "objectives",
+    "saving",
     "serving",
     "transformers",
 ]

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfp_genext import budget
+
 
 def message(name: str, expected: str, received: Any) -> str:
     """Returns the one form of message: argument, expectation, what came."""
@@ -262,7 +264,9 @@ def fitting(name: str, source: str, part: Callable, *inputs: tf.Tensor) -> Any:
       ValueError: where the part does not take inputs of these shapes.
     """
     try:
-        return part(*inputs)
+        return budget.tried(lambda: part(*inputs))
+    except budget.TooLarge:
+        raise
     except (ValueError, tf.errors.InvalidArgumentError) as error:
         shapes = " and a context ".join(str(tensor.shape.as_list()) for tensor in inputs)
         expected = f"`{name}` must take {source}, {shapes} for N = 2"

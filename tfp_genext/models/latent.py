@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, contexts
+from tfp_genext import budget, checks, contexts
 from tfp_genext.distributions import Autoregressive
 from tfp_genext.objectives.draws import is_independent
 from tfp_genext.objectives.inference import Inference
@@ -173,7 +174,9 @@ class LatentModel:
         return made
 
     def _two(self, event_shape: Any) -> tf.Tensor:
-        return tf.zeros([2, *event_shape], self.dtype)
+        shape = [2, *event_shape]
+        budget.spend(math.prod(shape) * self.dtype.size, f"two events of shape {shape[1:]}")
+        return tf.zeros(shape, self.dtype)
 
 
 def middle(distribution: tfd.Distribution) -> tf.Tensor:

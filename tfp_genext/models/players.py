@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, contexts, saving, tracking
+from tfp_genext import budget, checks, contexts, saving, tracking
 from tfp_genext.objectives import draws
 
 
@@ -129,8 +129,8 @@ class Players:
     def _first_events(self) -> tf.TensorSpec:
         """Returns shape and dtype of samples; makes the variables of both networks."""
         shapes = [] if self.context_shape is None else [self.context_shape]
-        context = [tf.zeros([2, *shape], self.dtype) for shape in shapes]
-        z = self.prior.sample(2, seed=[0, 0])
+        context = budget.tried(lambda: [tf.zeros([2, *shape], self.dtype) for shape in shapes])
+        z = budget.tried(lambda: self.prior.sample(2, seed=[0, 0]))
         x = checks.fitting("generator", "noise of the prior", self.shown, z, *context)
         samples, source = x.shape, "samples of the generator"
         scores = checks.fitting("discriminator", source, self.scores, x, *context).shape

@@ -41,6 +41,8 @@ class WholeModel(keras.Model):
 
     @functools.wraps(keras.Model.load_weights)
     def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        with saving.reading():
+            saving.check_weights(filepath)
         before = [variable.numpy() for variable in self.variables]
         try:
             super().load_weights(filepath, *args, **kwargs)
@@ -111,18 +113,20 @@ class WholeModel(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> WholeModel:
-        model = cls(
-            **keras.saving.deserialize_keras_object(
-                config["arguments"], custom_objects=custom_objects
-            ),
-            **saving.decode(config["objects"], custom_objects=custom_objects),
-            name=config["name"],
-            trainable=config["trainable"],
-            dtype=keras.saving.deserialize_keras_object(config["dtype"]),
-        )
-        for network, frozen in zip(model._networks, config["frozen"], strict=True):
-            tracking.freeze(network, frozen)
-        return model
+        with saving.reading():
+            saving.vet([config["arguments"], config["dtype"]], "arguments")
+            model = cls(
+                **keras.saving.deserialize_keras_object(
+                    config["arguments"], custom_objects=custom_objects
+                ),
+                **saving.decode(config["objects"], custom_objects=custom_objects),
+                name=config["name"],
+                trainable=config["trainable"],
+                dtype=keras.saving.deserialize_keras_object(config["dtype"]),
+            )
+            for network, frozen in zip(model._networks, config["frozen"], strict=True):
+                tracking.freeze(network, frozen)
+            return model
 
     def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()
@@ -136,11 +140,13 @@ class WholeModel(keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         given = {k: v for k, v in config.items() if k != "trained"}
-        self.compile(**keras.saving.deserialize_keras_object(given))
-        for name, optimizer in self._optimizers().items():
-            if name in config["trained"]:
-                optimizer.build([self.variables[i] for i in config["trained"][name]])
-                _require_state(optimizer)
+        with saving.reading():
+            saving.vet(given, "compile_config")
+            self.compile(**keras.saving.deserialize_keras_object(given))
+            for name, optimizer in self._optimizers().items():
+                if name in config["trained"]:
+                    optimizer.build(_each_once(self.variables, config["trained"][name]))
+                    _require_state(optimizer)
 
     def _optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
         """Returns the optimizers by the names that `compile` has for them."""
@@ -151,6 +157,13 @@ class WholeModel(keras.Model):
         places = {id(variable): i for i, variable in enumerate(self.variables)}
         found = {name: tracking.trained_by(opt) for name, opt in self._optimizers().items()}
         return {n: [places[id(v)] for v in trained] for n, trained in found.items() if trained}
+
+
+def _each_once(variables: Sequence[keras.Variable], places: Sequence[int]) -> list[keras.Variable]:
+    """Returns the variables at some places, of which none is there twice."""
+    if len(set(places)) < len(places) or min(places, default=0) < 0:
+        raise ValueError(checks.message("trained", "the place of each variable once", places))
+    return [variables[place] for place in places]
 
 
 def _require_state(optimizer: keras.optimizers.Optimizer) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext import budget, checks
 from tfp_genext.networks.causal_conv import BesideConv
 from tfp_genext.networks.encoding import in_range
 from tfp_genext.networks.shared import flat_context
@@ -153,12 +153,15 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
     def build(self, x_shape: tuple) -> None:
         """Makes all variables."""
         del x_shape
+        with tf.init_scope():
+            budget.tried(self._params_of_zeros)
+
+    def _params_of_zeros(self) -> tf.Tensor:
         zeros = tf.zeros([1, *self.image_shape], self.compute_dtype)
         context = None
         if self.conditional_event_shape is not None:
             context = tf.zeros([1, self.context_size], self.compute_dtype)
-        with tf.init_scope():
-            self.params_of_images(zeros, context)
+        return self.params_of_images(zeros, context)
 
     def call(self, x: Any, conditional_input: Any = None) -> Any:
         self._check_shape("x", x)

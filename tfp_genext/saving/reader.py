@@ -12,19 +12,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_genext import checks
-from tfp_genext.saving import listed
+from tfp_genext import budget, checks
+from tfp_genext.saving import listed, vetted
 from tfp_genext.saving.plain import PlainData
+from tfp_genext.saving.reading import reading
 
 _PLAIN = (bool, int, float, str, type(None))
-_UNREADABLE = (
-    KeyError,
-    IndexError,
-    AttributeError,
-    TypeError,
-    RecursionError,
-    tf.errors.InvalidArgumentError,
-)
 
 
 def decode(data: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -37,14 +30,10 @@ def decode(data: dict[str, Any], custom_objects: dict[str, Any] | None = None) -
     Raises:
       ValueError: where the data name a class that is not listed, or are not what `encode` writes.
     """
-    try:
+    with reading():
+        vetted.references(data["objects"], data["roots"])
         reader = _Reader(data["objects"], custom_objects)
         return {name: reader.value(root, name) for name, root in data["roots"].items()}
-    except _UNREADABLE as error:
-        raise ValueError(
-            "`filepath` must hold what `tfp_genext` wrote. Received: data that cannot be read "
-            f"({type(error).__name__}: {error})"
-        ) from error
 
 
 class _Reader:
@@ -100,12 +89,20 @@ class _Reader:
             expected = "of a public class of TFP or tfp_genext"
             raise ValueError(checks.message(path, expected, node["class"]))
         arguments = {k: self.value(v, f"{path}.{k}") for k, v in node["arguments"].items()}
+        values = _value_arguments(kind)
+        for name, value in arguments.items():
+            if name not in values:
+                vetted.sizes(_plain_sizes(value), f"{path}.{name}")
         return kind(**arguments)
 
     def _layer(self, node: dict[str, Any], path: str) -> Any:
-        return keras.saving.deserialize_keras_object(
+        vetted.keras_config(node["config"], path)
+        layer = keras.saving.deserialize_keras_object(
             node["config"], custom_objects=self._custom_objects
         )
+        if not isinstance(layer, keras.Layer):
+            raise ValueError(checks.message(path, "a Keras layer", layer))
+        return layer
 
     def _transformed_variable(self, node: dict[str, Any], path: str) -> Any:
         number = node["pretransformed"]["number"]
@@ -113,8 +110,9 @@ class _Reader:
             return self._deferred_tensor({**node, "dtype": None}, path)
         form = self._objects[number]
         bijector = self.value(node["bijector"], f"{path}.bijector")
+        start = _new_array(form, path)
         made = tfp.util.TransformedVariable(
-            bijector.forward(tf.constant(_new_array(form, path))),
+            budget.tried(lambda: bijector.forward(tf.constant(start))),
             bijector,
             trainable=form["trainable"],
             name=node["name"],
@@ -131,7 +129,28 @@ class _Reader:
         )
 
 
+def _value_arguments(kind: Any) -> set[str]:
+    """Returns the names of arguments that are numbers to compute with, and no sizes."""
+    if not issubclass(kind, tfp.distributions.Distribution):
+        return set()
+    try:
+        return set(kind.parameter_properties())
+    except NotImplementedError:
+        return set()
+
+
+def _plain_sizes(value: Any) -> Any:
+    """Returns an argument as lists and numbers, so far as it may be sizes."""
+    if isinstance(value, tf.TensorShape):
+        return value.as_list() if value.rank is not None else None
+    if tf.is_tensor(value) or isinstance(value, np.ndarray):
+        whole = tf.as_dtype(value.dtype).is_integer
+        return np.asarray(value).ravel().tolist() if whole else None
+    return value
+
+
 def _plain_data(node: dict[str, Any], path: str) -> PlainData:
+    vetted.keras_config(node["config"], path)
     value = keras.saving.deserialize_keras_object(node["config"])
     if not isinstance(value, PlainData):
         raise ValueError(checks.message(path, "plain data of tfp_genext", value))
@@ -141,6 +160,7 @@ def _plain_data(node: dict[str, Any], path: str) -> PlainData:
 def _new_variable(node: dict[str, Any], path: str) -> tf.Variable:
     constraint = node["constraint"]
     if constraint is not None:
+        vetted.keras_config(constraint, path)
         constraint = keras.saving.deserialize_keras_object(constraint)
     return tf.Variable(
         _new_array(node, path),
@@ -152,7 +172,7 @@ def _new_variable(node: dict[str, Any], path: str) -> tf.Variable:
 
 def _new_array(node: dict[str, Any], path: str) -> np.ndarray:
     dtype = np.dtype(tf.as_dtype(node["dtype"]).as_numpy_dtype)
-    data = base64.b64decode(node["bytes"])
+    data = base64.b64decode(node["bytes"], validate=True)
     if len(data) != math.prod(node["shape"]) * dtype.itemsize:
         expected = f"{dtype.name} numbers of shape {node['shape']}"
         raise ValueError(checks.message(path, expected, f"{len(data)} bytes"))

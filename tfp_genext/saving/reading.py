@@ -1,0 +1,103 @@
+"""What holds while a file is read: sizes are counted, and what fails names the file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_genext import budget
+from tfp_genext.saving import archive
+
+# Of a message that may hold all of a file.
+_LONGEST = 1000
+# What a variable takes beside its numbers, in memory and in a file.
+_OVERHEAD = 1024
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Has what fails in a block raise a `ValueError` that names the file.
+
+    While Keras reads an archive, what the block makes is counted against what the archive weighs.
+    """
+    try:
+        with _counted():
+            yield
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith("`filepath`"):
+            raise
+        raise ValueError(
+            "`filepath` must hold what `tfp_genext` wrote. Received: data that cannot be read "
+            f"({type(error).__name__}: {_short(error)})"
+        ) from error
+
+
+@contextlib.contextmanager
+def size_limit(*, gigabytes: float) -> Iterator[None]:
+    """Has a file that is read in a block make so much, whatever it weighs.
+
+    Without it, what `keras.saving.load_model` makes of a file, weights, slots of optimizers and
+    masks, may be 4 times as large as the file and 64 MiB: a model whose weights are in its file
+    takes far less, and a file that lies about sizes cannot fill the memory.
+
+    Args:
+      gigabytes: how much, in units of 2**30 bytes.
+
+    Example:
+
+    ```python
+    import os
+    import tempfile
+
+    import keras
+    import tfp_genext as gx
+
+    path = os.path.join(tempfile.mkdtemp(), "flow.keras")
+    gx.models.DensityModel(gx.flows.maf([2], num_layers=1, hidden_units=[8])).save(path)
+    with gx.saving.size_limit(gigabytes=8):
+        model = keras.saving.load_model(path)
+    ```
+    """
+    with budget.allowing(int(gigabytes * 2**30)):
+        yield
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[None]:
+    file = archive.opened() if budget.current() is None else None
+    if file is None:
+        yield
+        return
+    found = budget.for_file(archive.checked_size(file))
+    with budget.within(found), tf.variable_creator_scope(_Counting()):
+        yield
+
+
+class _Counting:
+    """A creator of variables that counts them before they take up memory."""
+
+    def __init__(self) -> None:
+        self._graph = tf.Graph()
+
+    def __call__(self, create: Callable, **kwargs: Any) -> Any:
+        value: Any = kwargs.get("initial_value")
+        if callable(value):
+            # In a graph nothing is computed.
+            with self._graph.as_default():
+                value = value()
+        shape = value.shape if tf.is_tensor(value) else tf.TensorShape(np.shape(value))
+        dtype = tf.as_dtype(getattr(value, "dtype", kwargs.get("dtype")) or tf.float32)
+        size = (shape.num_elements() or 0) * dtype.size
+        budget.spend(size + _OVERHEAD, f"the variable {kwargs.get('name')!r}")
+        return create(**kwargs)
+
+
+def _short(error: Exception) -> str:
+    text = str(error)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
