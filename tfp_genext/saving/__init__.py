@@ -13,11 +13,11 @@ refused on the way in.
 
 from tfp_genext.saving.archive import check_weights
 from tfp_genext.saving.files import replacing, replacing_directory
+from tfp_genext.saving.guard import reading, size_limit
 from tfp_genext.saving.keras_layers import refuse_lambdas
 from tfp_genext.saving.listed import holdable
 from tfp_genext.saving.plain import PlainData
 from tfp_genext.saving.reader import decode
-from tfp_genext.saving.reading import reading, size_limit
 from tfp_genext.saving.vetted import keras_config as vet
 from tfp_genext.saving.writer import encode
 

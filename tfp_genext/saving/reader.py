@@ -14,8 +14,8 @@ import tensorflow_probability as tfp
 
 from tfp_genext import budget, checks
 from tfp_genext.saving import listed, vetted
+from tfp_genext.saving.guard import reading
 from tfp_genext.saving.plain import PlainData
-from tfp_genext.saving.reading import reading
 
 _PLAIN = (bool, int, float, str, type(None))
 

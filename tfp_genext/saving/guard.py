@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -88,14 +90,27 @@ class _Counting:
     def __call__(self, create: Callable, **kwargs: Any) -> Any:
         value: Any = kwargs.get("initial_value")
         if callable(value):
-            # In a graph nothing is computed.
-            with self._graph.as_default():
-                value = value()
-        shape = value.shape if tf.is_tensor(value) else tf.TensorShape(np.shape(value))
+            known = _known_variable(value)
+            value = self._in_a_graph(value) if known is None else known
+        shape = value.shape if hasattr(value, "shape") else np.shape(value)
         dtype = tf.as_dtype(getattr(value, "dtype", kwargs.get("dtype")) or tf.float32)
-        size = (shape.num_elements() or 0) * dtype.size
+        size = math.prod(tf.TensorShape(shape).as_list()) * dtype.size
         budget.spend(size + _OVERHEAD, f"the variable {kwargs.get('name')!r}")
         return create(**kwargs)
+
+    def _in_a_graph(self, value: Callable[[], tf.Tensor]) -> tf.Tensor:
+        """Returns an initial value of which nothing is computed."""
+        with self._graph.as_default():
+            return value()
+
+
+def _known_variable(value: Callable) -> keras.Variable | None:
+    """Returns the variable of Keras whose initial value a function gives, if it can be seen.
+
+    Else one has to see in a graph how large that is, which takes as long as to compute it.
+    """
+    held = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    return next((thing for thing in held if isinstance(thing, keras.Variable)), None)
 
 
 def _short(error: Exception) -> str:
