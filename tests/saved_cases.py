@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
+
+import h5py
 import keras
 import numpy as np
 import registry
@@ -102,6 +107,44 @@ BUILDERS = [
     nested,
     mixture_of_mixed,
 ]
+
+
+def repacked(path, change, method=zipfile.ZIP_STORED):
+    """Changes the members of a `.keras` file, bytes by their names."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    change(parts)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+def reconfigured(path, change):
+    """Changes the configuration in a `.keras` file."""
+
+    def change_config(parts):
+        config = json.loads(parts["config.json"])
+        change(config)
+        parts["config.json"] = json.dumps(config).encode()
+
+    repacked(path, change_config)
+
+
+def tampered(path, change):
+    """Changes what a `.keras` file says of TFP's objects."""
+    reconfigured(path, lambda config: change(config["config"]["objects"]))
+
+
+def reweighted(path, change):
+    """Changes the HDF5 file of weights in a `.keras` file."""
+
+    def change_weights(parts):
+        buffer = io.BytesIO(parts["model.weights.h5"])
+        with h5py.File(buffer, "a") as file:
+            change(file)
+        parts["model.weights.h5"] = buffer.getvalue()
+
+    repacked(path, change_weights)
 
 
 def trained(distribution, data):

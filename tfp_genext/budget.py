@@ -13,6 +13,8 @@ import tensorflow as tf
 # What may be made of the smallest file, and how many times its own weight a file may make.
 FLOOR = 64 * 2**20
 FACTOR = 4
+# What a layer without its weights counts for.
+_PART = 16 * 2**10
 # What one step of a network may make of the two rows on which a model tries it.
 _ACTIVATIONS = 256 * 2**20
 
@@ -63,6 +65,11 @@ def spend(size: int, what: str) -> None:
     budget = current()
     if budget is not None:
         budget.spend(size, what)
+
+
+def spend_parts(number: int, what: str) -> None:
+    """Counts layers or the like, which take room and time whatever they weigh, as `spend` does."""
+    spend(number * _PART, f"{number} {what}")
 
 
 def tried(make: Callable[[], Any]) -> Any:

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tfp_genext import checks
+from tfp_genext import budget, checks
 from tfp_genext.networks.shared import convolved, flat_context, in_shape
 
 
@@ -185,6 +185,7 @@ class ConvNet(keras.layers.Layer):
             else checks.positive_int("hidden_channels", hidden_channels)
         )
         self.num_blocks = checks.positive_int("num_blocks", num_blocks, minimum=0)
+        budget.spend_parts(2 * self.num_blocks, "layers")
         self.activation = keras.activations.get(activation)
         self.edge_padding = bool(edge_padding)
         self.conditional_event_shape = checks.optional_shape(

@@ -12,9 +12,6 @@ from tfp_genext import budget, checks
 from tfp_genext.networks.causal_conv import AboveConv, BesideConv
 from tfp_genext.networks.raster import Pixel, RasterNetwork
 
-# What a layer takes in memory, beside its weights: bytes.
-_LAYER = 32 * 2**10
-
 
 class LayeredNetwork(RasterNetwork):
     """A network of images in layers of one width; abstract.
@@ -40,7 +37,7 @@ class LayeredNetwork(RasterNetwork):
     ) -> None:
         super().__init__(image_shape, params_size, **kwargs)
         self.num_layers = checks.positive_int("num_layers", num_layers)
-        budget.spend(self.num_layers * _LAYER, f"num_layers={num_layers}")
+        budget.spend_parts(self.num_layers, "layers")
         self.filters = checks.multiple("filters", filters, self.image_shape[-1])
         self.first_kernel_size = checks.odd("first_kernel_size", first_kernel_size, minimum=3)
         self.groups = self.image_shape[-1]

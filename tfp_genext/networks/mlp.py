@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_genext import checks
+from tfp_genext import budget, checks
 from tfp_genext.networks.shared import flat_context, in_shape
 
 
@@ -73,6 +73,7 @@ class MLP(keras.layers.Layer):
             "conditional_event_shape", conditional_event_shape
         )
         self.unstacked = unstacked
+        budget.spend_parts(len(self.hidden_units), "layers")
         self.hidden_layers = [
             keras.layers.Dense(units, activation=self.activation, dtype=self.dtype_policy)
             for units in self.hidden_units

@@ -6,6 +6,7 @@ import inspect
 import io
 import math
 import os
+import weakref
 import zipfile
 from typing import Any, BinaryIO
 
@@ -14,6 +15,9 @@ import h5py
 from tfp_genext import budget, checks
 
 _WEIGHTS = "model.weights.h5"
+
+# Of archives that have been looked through, while they are open.
+_sizes: weakref.WeakKeyDictionary[zipfile.ZipFile, int] = weakref.WeakKeyDictionary()
 
 
 def opened() -> zipfile.ZipFile | None:
@@ -33,29 +37,29 @@ def opened() -> zipfile.ZipFile | None:
 
 
 def checked_size(archive: zipfile.ZipFile) -> int:
-    """Returns how many bytes an archive takes up, after a look at all that is in it.
+    """Returns how many bytes an archive takes up, after a look, the first time, at all that it has.
 
     Keras reads weights on the fly where a checksum is wrong, and then without one.
 
     Raises:
-      ValueError: where a member is damaged, or much larger than what is stored of it, or where
-        there are no weights in HDF5.
+      BadZipFile: where a member is damaged.
+      ValueError: where one is much larger than what is stored of it, or there are no weights in
+        HDF5.
     """
-    size = sum(member.compress_size for member in archive.infolist())
-    limit = budget.for_file(size)
-    for member in archive.infolist():
-        limit.spend(member.file_size, f"the member {member.filename!r}")
-    damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(checks.message("filepath", "a whole archive", f"damaged {damaged!r}"))
-    if _WEIGHTS not in archive.namelist():
-        expected = f"an archive with a member {_WEIGHTS!r}"
-        raise ValueError(checks.message("filepath", expected, archive.namelist()))
-    with archive.open(_WEIGHTS) as stream:
-        # Going to and fro in what is compressed takes a new start each time.
-        stored = archive.getinfo(_WEIGHTS).compress_type == zipfile.ZIP_STORED
-        _check_weights(stream if stored else io.BytesIO(stream.read()))  # type: ignore[arg-type]
-    return size
+    if archive not in _sizes:
+        size = sum(member.compress_size for member in archive.infolist())
+        limit = budget.for_file(size)
+        for member in archive.infolist():
+            limit.spend(member.file_size, f"the member {member.filename!r}")
+        if _WEIGHTS not in archive.namelist():
+            expected = f"an archive with a member {_WEIGHTS!r}"
+            raise ValueError(checks.message("filepath", expected, archive.namelist()))
+        for name in archive.namelist():
+            content = archive.read(name)
+            if name == _WEIGHTS:
+                _check_weights(io.BytesIO(content))
+        _sizes[archive] = size
+    return _sizes[archive]
 
 
 def check_weights(path: Any) -> None:

@@ -35,9 +35,8 @@ _IMPORTED = ("keras", "keras_hub", "keras_cv", "keras_nlp")
 # How often parts may be used again: this often, and this many times as often as there are parts.
 _USES = 10_000
 _USES_EACH = 10
-# Arguments that say how many parts something has, each of them at least so many bytes.
+# Arguments that say how many parts something of TFP has.
 _PARTS = frozenset({"num_glow_blocks", "num_steps_per_block", "num_resnet", "num_hierarchies"})
-_PART = 64 * 2**10
 # Whole numbers that are no sizes.
 _NO_SIZES = ("seed", "shared_object_id")
 # Entries of lists and arrays up to this length may be sizes; longer ones are data.
@@ -70,7 +69,7 @@ def sizes(value: Any, path: str) -> None:
             expected = f"of a size that this file can hold, at most {limit.limit // 4}"
             raise ValueError(checks.message(name, expected, number))
         if name.rsplit(".", 1)[-1] in _PARTS:
-            budget.spend(abs(number) * _PART, f"{name}={number}")
+            budget.spend_parts(abs(number), f"parts, {name}")
 
 
 def references(objects: Sequence[Any], roots: Any) -> None:

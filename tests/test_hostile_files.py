@@ -1,0 +1,398 @@
+"""Files that are damaged or made to do harm: what is refused before it is made, and what is not.
+
+`campaigns/hostile_files.py` looks for more of them.
+"""
+
+from __future__ import annotations
+
+import resource
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import registry
+import registry_models
+import saved_cases
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import tfp_genext as gx
+from tfp_genext import budget, saving
+from tfp_genext.saving import archive, guard, vetted
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+D = saved_cases.D
+TOO_LARGE = "must make at most 4 times its own size.*gx.saving.size_limit.*Received"
+NO_SIZE = "of a size that this file can hold.*Received"
+
+
+def maf():
+    return gx.models.DensityModel(gx.flows.maf([D], num_layers=1, hidden_units=[4]))
+
+
+def perceptron():
+    return gx.models.DensityModel(gx.flows.real_nvp([D], num_layers=2, hidden_units=[4, 4]))
+
+
+def transformed():
+    return gx.models.DensityModel(saved_cases.transformed_variables())
+
+
+def pixels():
+    recipe = gx.autoregressive.pixel_cnn
+    return gx.models.DensityModel(recipe([2, 2, 1], num_layers=2, filters=2, first_kernel_size=3))
+
+
+def layers_of(config):
+    objects = config["config"]["objects"]["objects"]
+    return [node["config"] for node in objects if node["kind"] == "layer"]
+
+
+def first_layer(**options):
+    return lambda config: layers_of(config)[0]["config"].update(options)
+
+
+def instance(name, **arguments):
+    return {"kind": "instance", "class": name, "arguments": arguments}
+
+
+def bijector(node):
+    """Returns a change that puts another bijector into a transformed variable."""
+
+    def change(config):
+        objects = config["config"]["objects"]["objects"]
+        next(o for o in objects if o["kind"] == "transformed variable")["bijector"] = node
+
+    return change
+
+
+def argument(**options):
+    return lambda config: config["config"]["arguments"].update(options)
+
+
+def whole_numbers(values):
+    return saving.encode({"x": tf.constant(values, tf.int32)})["roots"]["x"]
+
+
+SIZES = {
+    "one layer": (maf, first_layer(hidden_units=[10**9]), NO_SIZE),
+    "no number of layers": (maf, first_layer(event_size=10**30), NO_SIZE),
+    "product of layers": (perceptron, first_layer(hidden_units=[10**5, 10**5]), TOO_LARGE),
+    "masked product": (maf, first_layer(hidden_units=[10**5, 10**5]), TOO_LARGE),
+    "many layers": (perceptron, first_layer(hidden_units=[4] * 10**5), TOO_LARGE),
+    "masks": (maf, first_layer(num_masks=10**6), TOO_LARGE),
+    "convolutions": (pixels, first_layer(num_layers=10**6), TOO_LARGE),
+    "pixels": (pixels, first_layer(image_shape=[5000, 5000, 1]), TOO_LARGE),
+    "contexts": (
+        registry_models.conditional_vae,
+        argument(conditional_event_shape=[10**4, 10**4]),
+        TOO_LARGE,
+    ),
+    "padding": (
+        transformed,
+        bijector(instance("tfb.Pad", paddings=whole_numbers([[0, 10**8]]))),
+        NO_SIZE,
+    ),
+    "parts of TFP's": (
+        transformed,
+        bijector(instance("tfb.Glow", output_shape=whole_numbers([8]), num_glow_blocks=10**6)),
+        TOO_LARGE,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_a_file_that_asks_for_too_much_is_refused_before_it_has_it(case, tmp_path):
+    build, change, text = SIZES[case]
+    path = tmp_path / "model.keras"
+    build().save(path)
+    saved_cases.reconfigured(path, change)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=f"(?s)^`filepath` (must hold.*)?{text}"):
+        keras.saving.load_model(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600 * 2**10
+
+
+def test_the_limit_is_that_of_the_file_which_keras_holds(tmp_path, monkeypatch):
+    path = tmp_path / "model.keras"
+    model = maf()
+    model.compile(optimizer="adam")
+    model.save(path)
+    with zipfile.ZipFile(path) as file:
+        size = sum(member.compress_size for member in file.infolist())
+    seen = []
+    build, compiled = gx.networks.MADE.build, gx.models.DensityModel.compile
+
+    def looking(method):
+        def call(*args, **kwargs):
+            seen.append(budget.current().limit)
+            return method(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(gx.networks.MADE, "build", looking(build))
+    monkeypatch.setattr(gx.models.DensityModel, "compile", looking(compiled))
+    keras.saving.load_model(path)
+    assert seen == [budget.FLOOR + budget.FACTOR * size] * 2
+    assert budget.current() is None and archive.opened() is None
+
+
+def test_a_model_that_is_not_read_from_a_file_may_be_of_any_size(monkeypatch):
+    monkeypatch.setattr(budget, "FLOOR", 0)
+    monkeypatch.setattr(budget, "FACTOR", 0)
+    model = maf()
+    again = gx.models.DensityModel.from_config(model.get_config())
+    assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
+
+
+def test_the_limit_can_be_raised(tmp_path, monkeypatch):
+    path = tmp_path / "model.keras"
+    model = maf()
+    model.save(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(budget, "FLOOR", 0)
+        patch.setattr(budget, "FACTOR", 0)
+        with pytest.raises(ValueError, match="gx.saving.size_limit"):
+            keras.saving.load_model(path)
+        with gx.saving.size_limit(gigabytes=1):
+            loaded = keras.saving.load_model(path)
+        with pytest.raises(ValueError, match="gx.saving.size_limit"):
+            keras.saving.load_model(path)
+    for found, expected in zip(loaded.variables, model.variables, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_variables_are_counted_once_by_the_size_that_keras_knows():
+    seen = []
+
+    def creator(create, **kwargs):
+        seen.append(kwargs["initial_value"])
+        return create(**kwargs)
+
+    with tf.variable_creator_scope(creator):
+        keras.Variable("glorot_uniform", shape=(3, 4), dtype="float64")
+        tf.Variable(lambda: tf.zeros([5]))
+    known = guard._known_variable(seen[0])
+    assert tuple(known.shape) == (3, 4) and known.dtype == "float64"
+    assert guard._known_variable(seen[1]) is None
+    held = budget.Budget(10**6)
+    with budget.within(held), tf.variable_creator_scope(guard._Counting()):
+        keras.Variable("zeros", shape=(3, 4), dtype="float64")
+        tf.Variable(lambda: tf.zeros([5]))
+        tf.Variable(np.zeros([2], "float32"))
+        tf.Variable(1.0)
+    assert held._left == 10**6 - 4 * guard._OVERHEAD - 96 - 20 - 8 - 4
+
+
+def test_what_a_function_would_make_is_known_without_making_it():
+    calls = []
+
+    def make(size):
+        calls.append(tf.executing_eagerly())
+        return tf.reduce_sum(tf.fill([size, size], 1.0))
+
+    with budget.within(budget.Budget(100, activations=10**6)):
+        with pytest.raises(budget.TooLarge, match="4000000000000 bytes of .*Fill"):
+            budget.tried(lambda: make(10**6))
+        assert calls == [False]
+        assert budget.tried(lambda: make(10)) == 100.0
+    assert budget.tried(lambda: make(10)) == 100.0
+    assert calls == [False, False, True, True]
+
+
+def doubled(depth, kind):
+    """Returns objects each of which holds the one before twice."""
+    objects = [instance("tfb.Shift", shift=1.0)]
+    for i in range(depth):
+        both = {"kind": "list", "items": [{"kind": "object", "number": i}] * 2}
+        objects.append(both if kind == "list" else instance("tfb.Chain", bijectors=both))
+    return {"objects": objects, "roots": {"x": {"kind": "object", "number": depth}}}
+
+
+@pytest.mark.parametrize("kind", ["chain", "list"])
+def test_objects_that_double_are_refused_and_such_as_are_used_often_are_not(kind):
+    with pytest.raises(ValueError, match="such as do not multiply.*Received"):
+        saving.decode(doubled(50, kind))
+    assert saving.decode(doubled(3, kind))["x"]
+    often = [{"kind": "object", "number": 0}] * 1000
+    objects = [instance("tfb.Shift", shift=1.0)]
+    data = {"objects": objects, "roots": {"x": {"kind": "list", "items": often}}}
+    assert len(saving.decode(data)["x"]) == 1000
+
+
+def test_layers_that_call_each_other_over_and_over_are_refused():
+    model = keras.Sequential([keras.Input([2]), keras.layers.Dense(2)])
+    for depth in range(12):
+        if depth == 3:
+            vetted.keras_config(keras.saving.serialize_keras_object(model), "network")
+        inputs = keras.Input([2])
+        model = keras.Model(inputs, model(model(inputs)))
+    with pytest.raises(ValueError, match="`network` must be layers that do not multiply"):
+        vetted.keras_config(keras.saving.serialize_keras_object(model), "network")
+
+
+def keras_node(module, name, config=None):
+    return {"module": module, "class_name": name, "config": config, "registered_name": None}
+
+
+FOREIGN = {
+    "a function that downloads": keras_node("keras.utils", "function", "get_file"),
+    "a function that builds": keras_node("keras.applications.vgg16", "function", "VGG16"),
+    "a setting": keras_node("keras.config", "function", "set_floatx"),
+    "a module": keras_node("keras.src.testing.test_case", "TestCase", {}),
+    "another package": keras_node("keras_hub.models", "Backbone", {}),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_what_no_model_is_made_of_is_neither_imported_nor_called(case, tmp_path):
+    path = tmp_path / "model.keras"
+    maf().save(path)
+    saved_cases.reconfigured(path, first_layer(activation=FOREIGN[case]))
+    with pytest.raises(ValueError, match="modules that hold what models are made of.*Received"):
+        keras.saving.load_model(path)
+
+
+@pytest.mark.parametrize(
+    "config", [keras_node("builtins", "function", "tanh"), "tanh", None], ids=str
+)
+def test_what_stands_for_a_layer_must_be_one(config):
+    data = {"objects": [], "roots": {"x": {"kind": "layer", "config": config}}}
+    with pytest.raises(ValueError, match="`x` must be a Keras layer.*Received"):
+        saving.decode(data)
+
+
+def test_functions_of_keras_in_the_arguments_and_when_compiling_are_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    model = maf()
+    model.compile(optimizer="adam")
+    for change in (
+        argument(bits_per_dim=FOREIGN["a setting"]),
+        lambda config: config["compile_config"].update(metrics=[FOREIGN["a setting"]]),
+    ):
+        model.save(path)
+        saved_cases.reconfigured(path, change)
+        with pytest.raises(ValueError, match="modules that hold what models are made of"):
+            keras.saving.load_model(path)
+
+
+WRONG = {
+    "frozen": lambda config: config["config"]["frozen"].append({}),
+    "no list of the frozen": lambda config: config["config"].update(frozen=3),
+    "trained twice": lambda config: config["compile_config"]["trained"].update(optimizer=[0, 0]),
+    "trained from the end": lambda config: config["compile_config"]["trained"].update(
+        optimizer=[-1]
+    ),
+    "trained beyond": lambda config: config["compile_config"]["trained"].update(optimizer=[99]),
+    "no optimizer": lambda config: config["compile_config"].update(optimizer=7),
+    "no objects": lambda config: config["config"].update(objects=[]),
+    "no name": lambda config: config["config"].pop("name"),
+    "bytes": lambda config: config["config"]["objects"]["objects"].insert(
+        0, {"kind": "variable", "bytes": "=x=", "dtype": "float32", "shape": [1]}
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_fields_of_another_kind_are_errors_that_name_the_file(case, tmp_path):
+    path = tmp_path / "model.keras"
+    saved_cases.stepped(gx.flows.maf([D], num_layers=1, hidden_units=[4])).save(path)
+    saved_cases.reconfigured(path, WRONG[case])
+    with pytest.raises(ValueError, match="^`filepath` must hold what `tfp_genext` wrote. Received"):
+        keras.saving.load_model(path)
+
+
+def test_a_message_does_not_hold_the_whole_file(tmp_path):
+    path = tmp_path / "model.keras"
+    maf().save(path)
+    saved_cases.reconfigured(path, first_layer(hidden_units=["x" * 10**6]))
+    with pytest.raises(ValueError, match="^`filepath` must hold") as raised:
+        keras.saving.load_model(path)
+    assert len(str(raised.value)) < 2000
+
+
+def test_flipped_bits_never_load_as_other_numbers(tmp_path):
+    path = tmp_path / "model.keras"
+    model = maf()
+    registry.perturb(model.distribution)
+    model.save(path)
+    whole = path.read_bytes()
+    for variable in model.variables:
+        # Where the numbers themselves stand.
+        place = whole.index(variable.numpy().tobytes())
+        spoiled = bytearray(whole)
+        spoiled[place] ^= 1
+        path.write_bytes(spoiled)
+        with pytest.raises(ValueError, match="(?s)^`filepath` must.*CRC"):
+            keras.saving.load_model(path)
+
+
+def claiming(shape, **options):
+    """Returns a change by which some weights claim a shape, and hold nothing."""
+
+    def change(file):
+        names = []
+        file.visit(names.append)
+        name = next(n for n in names if n.endswith("vars/0"))
+        del file[name]
+        file.create_dataset(name, shape=shape, dtype="float32", fillvalue=1.0, **options)
+
+    return change
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": True}], ids=["whole", "in chunks"])
+def test_weights_that_claim_to_be_huge_are_never_read(options, tmp_path):
+    path, weights = tmp_path / "model.keras", tmp_path / "model.weights.h5"
+    model = maf()
+    model.save(path)
+    saved_cases.reweighted(path, claiming((2**15, 2**14), **options))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with zipfile.ZipFile(path) as file:
+        weights.write_bytes(file.read("model.weights.h5"))
+    for load in (keras.saving.load_model, model.load_weights):
+        with pytest.raises(ValueError, match=TOO_LARGE):
+            load(path)
+    with pytest.raises(ValueError, match=TOO_LARGE):
+        model.load_weights(weights)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600 * 2**10
+
+
+def test_an_archive_that_swells_is_not_unpacked_and_one_that_is_packed_is(tmp_path):
+    path = tmp_path / "model.keras"
+    model = maf()
+    model.save(path)
+    saved_cases.repacked(path, lambda parts: None, zipfile.ZIP_DEFLATED)
+    loaded = keras.saving.load_model(path)
+    for found, expected in zip(loaded.variables, model.variables, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    saved_cases.repacked(
+        path, lambda parts: parts.update({"assets/x": bytes(2**27)}), zipfile.ZIP_DEFLATED
+    )
+    with pytest.raises(ValueError, match=f"{TOO_LARGE}.*assets/x"):
+        keras.saving.load_model(path)
+
+
+def test_weights_that_are_not_hdf5_are_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    maf().save(path)
+    saved_cases.repacked(
+        path, lambda parts: parts.update({"model.weights.npz": parts.pop("model.weights.h5")})
+    )
+    with pytest.raises(ValueError, match="a member 'model.weights.h5'.*Received"):
+        keras.saving.load_model(path)
+
+
+def test_damaged_weights_change_nothing(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    model = maf()
+    model.save_weights(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    before = [v.numpy() for v in model.variables]
+    with pytest.raises(ValueError, match="^`filepath` must hold.*OSError"):
+        model.load_weights(path)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    with pytest.raises(FileNotFoundError):
+        model.load_weights(tmp_path / "none.weights.h5")
