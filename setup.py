@@ -17,6 +17,7 @@ REQUIRED = [
     "tensorflow-probability>=0.25,<0.26",
     "tf-keras>=2.21,<2.22",
     "keras>=3.15,<3.16",
+    "h5py>=3.11",
     "numpy>=1.26",
 ]
 TUTORIALS = ["matplotlib>=3.8", "scikit-learn>=1.4"]

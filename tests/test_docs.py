@@ -77,6 +77,7 @@ def _public():
         gx.networks,
         gx.numerics,
         gx.objectives,
+        gx.saving,
         gx.serving,
         gx.transformers,
     ):

@@ -38,3 +38,20 @@ def test_interrupted(launcher: forking.Launcher, tmp_path: pathlib.Path) -> None
     assert re.search(r"killed at random: 5 kills, \d in the middle, 0 faults", printed)
     assert re.search(r"killed at [3-9] steps too: \d+ kills, \d+ in the middle, 0 faults", printed)
     assert "left over after one that was not killed: nothing" in printed
+
+
+def test_hostile_files(launcher: forking.Launcher, tmp_path: pathlib.Path) -> None:
+    printed = launcher.run(CAMPAIGNS / "hostile_files.py", ["--number", "34"], tmp_path)
+    assert printed.endswith("34 files, 0 at fault\n") and printed.count(" refused") > 20
+
+
+def test_two_devices(launcher: forking.Launcher, tmp_path: pathlib.Path) -> None:
+    options = ["--only", "mixture", "--rows", "17"]
+    printed = launcher.run(CAMPAIGNS / "two_devices.py", options, tmp_path)
+    assert printed.count("mixture, ") == 2 and printed.endswith("two devices train as one\n")
+
+
+def test_killed(launcher: forking.Launcher, tmp_path: pathlib.Path) -> None:
+    options = ["--kills", "1", "--rows", "320", "--kind", "mixture"]
+    printed = launcher.run(CAMPAIGNS / "killed.py", options, tmp_path)
+    assert re.search(r"^1 kills, \d+ trainings, 0 of them ended elsewhere$", printed, re.MULTILINE)

@@ -8,7 +8,8 @@ which some of TFP's classes compute when they are made; those of Keras layers ar
 
 Reading runs nothing that the file names: classes come from a closed list, TFP's public
 distributions and bijectors and ours; Keras layers from Keras, in its own safe mode; functions are
-refused on the way in.
+refused on the way in. What a file makes is counted, while Keras reads it, against what it weighs,
+and its weights are looked through before Keras reads them.
 """
 
 from tfp_genext.saving.archive import check_weights
