@@ -228,10 +228,10 @@ def event_after_batch(name: str, value: tf.Tensor, event: Sequence[int]) -> tf.T
     return tf.ensure_shape(value, value.shape[:first].concatenate(event))
 
 
-def numeric(name: str, value: Any) -> tf.Tensor:
-    """Returns numbers as a tensor."""
+def numeric(name: str, value: Any, dtype_hint: Any = None) -> tf.Tensor:
+    """Returns numbers as a tensor, of a dtype if that may be."""
     try:
-        tensor = tf.convert_to_tensor(value)
+        tensor = tf.convert_to_tensor(value, dtype_hint=dtype_hint)
     except (TypeError, ValueError) as error:
         raise TypeError(message(name, "numbers", value)) from error
     _numeric_dtype(name, tensor, "numbers")
@@ -307,11 +307,13 @@ def rows(name: str, value: tf.Tensor) -> None:
 
 def permutation(name: str, order: Any, size: int) -> tuple[int, ...]:
     """Returns an order of the dimensions 0 to size - 1, each once, as a tuple."""
+    expected = f"a sequence of the integers 0 to {size - 1}"
     try:
         indices = tuple(operator.index(i) for i in order)
     except TypeError as error:
-        expected = f"a sequence of the integers 0 to {size - 1}"
         raise TypeError(message(name, expected, order)) from error
+    if any(isinstance(i, (bool, np.bool_)) for i in order):
+        raise TypeError(message(name, expected, order))
     if sorted(indices) != list(range(size)):
         raise ValueError(
             f"`{name}` must hold each of 0 to {size - 1} once. Received: {list(indices)}"
@@ -323,16 +325,6 @@ def floating(name: str, value: tf.Tensor) -> None:
     """Raises `TypeError` where a tensor is not of a floating dtype."""
     if not value.dtype.is_floating:
         raise TypeError(f"`{name}` must be of a floating dtype. Received: {value.dtype.name}")
-
-
-def tolerance(name: str, value: Any) -> float:
-    """Returns a number of at least 0 as a float."""
-    number = (
-        -1.0 if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
-    )
-    if not number >= 0.0:
-        raise ValueError(message(name, "a number of at least 0", value))
-    return number
 
 
 def scale_vectors(shift: Any, log_scale: Any) -> None:

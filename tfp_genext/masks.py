@@ -20,7 +20,16 @@ def prefix_mask(size: int, num_masked: int) -> np.ndarray:
 
     Returns:
       Boolean array `[D]`.
+
+    Raises:
+      ValueError: where `size` is below 1, or more units are masked than there are.
+      TypeError: for sizes that are no integers.
     """
+    size = checks.positive_int("size", size)
+    num_masked = checks.positive_int("num_masked", num_masked, minimum=-size)
+    if num_masked > size:
+        expected = f"at most {size}, the number of units"
+        raise ValueError(checks.message("num_masked", expected, num_masked))
     positions = np.arange(size)
     return positions < num_masked if num_masked >= 0 else positions >= size + num_masked
 
@@ -36,6 +45,7 @@ def coupling_mask(mask: Any, event_ndims: int = 1) -> np.ndarray:
       TypeError: where `mask` is not boolean.
       ValueError: where it is of another rank, or leaves one of the two sides empty.
     """
+    event_ndims = checks.positive_int("event_ndims", event_ndims)
     shape = "vector" if event_ndims == 1 else f"vector, or array of rank {event_ndims},"
     expected = f"a boolean {shape} with at least one True and one False"
     array = np.asarray(mask)
@@ -90,6 +100,7 @@ def reversed_order(size: int, step: int) -> Sequence[int]:
 
 def random_order(seed: int) -> Callable[[int, int], Sequence[int]]:
     """Returns a function that draws one fixed permutation for each step from `seed`."""
+    seed = checks.positive_int("seed", seed, minimum=0)
 
     def order(size: int, step: int) -> Sequence[int]:
         return np.random.default_rng([seed, step]).permutation(size).tolist()
@@ -114,11 +125,16 @@ def random_degrees(
     Returns:
       Integer arrays `[H_1]`, `[H_2]`, ..., in no order.
 
+    Raises:
+      TypeError, ValueError: for sizes that are no integers of at least 1.
+
     #### References
 
     [1]: Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle. MADE: Masked Autoencoder for
          Distribution Estimation. 2015. https://arxiv.org/abs/1502.03509
     """
+    size = checks.positive_int("size", size)
+    hidden_units = checks.positive_ints("hidden_units", hidden_units)
     rng = np.random.default_rng(seed)
     degrees: list[np.ndarray] = []
     for units in hidden_units:
@@ -145,11 +161,16 @@ def autoregressive_degrees(
     Returns:
       Integer arrays `[D]`, `[H_1]`, ..., each ascending.
 
+    Raises:
+      TypeError, ValueError: for sizes that are no integers of at least 1.
+
     #### References
 
     [1]: Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle. MADE: Masked Autoencoder for
          Distribution Estimation. 2015. https://arxiv.org/abs/1502.03509
     """
+    size = checks.positive_int("size", size)
+    hidden_units = checks.positive_ints("hidden_units", hidden_units)
     degrees = [np.arange(1, size + 1)]
     for units in hidden_units:
         steps = np.arange(1, units + 1)

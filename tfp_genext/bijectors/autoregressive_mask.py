@@ -57,7 +57,7 @@ class Autoregressive(OneEvaluationBijector):
         self._check_params_size()
         self._event_ndims = event_ndims
         self._unroll_loop = unroll_loop
-        self._tolerance = checks.tolerance("tolerance", tolerance)
+        self._tolerance = checks.non_negative_number("tolerance", tolerance)
         super().__init__(forward_min_event_ndims=event_ndims, **kwargs)
 
     def _check_params_size(self) -> None:

@@ -91,6 +91,7 @@ def one_function(
             "Exactly one of `shift_and_log_scale_fn` and `bijector_fn` should be specified. "
             f"Received: {shift_and_log_scale_fn=}, {bijector_fn=}"
         )
+    event_ndims = checks.positive_int("event_ndims", event_ndims)
     function = tracking.track(given[0], event_ndims=event_ndims)
     if transformer is not None and not isinstance(function, tracking.KerasNetwork):
         raise ValueError(
@@ -119,6 +120,7 @@ def checked_network(conditioner: Any, *, event_ndims: int = 1) -> Any:
     """
     if not callable(conditioner):
         raise ValueError(checks.message("conditioner", "a Keras layer or callable", conditioner))
+    event_ndims = checks.positive_int("event_ndims", event_ndims)
     return tracking.track(conditioner, event_ndims=event_ndims)
 
 

@@ -14,7 +14,7 @@ from tensorflow_probability.python.internal.parameter_properties import (
     ParameterProperties,
 )
 
-from tfp_genext import tracking
+from tfp_genext import checks, tracking
 from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
 
 _CONDITIONERS = ("shift_and_log_scale_fn", "bijector_fn")
@@ -99,6 +99,7 @@ class Conditioned(OneEvaluationBijector):
       name: name of the bijector. Default: `"conditioned"`.
 
     Raises:
+      TypeError: where `bijector` is no bijector, or `conditional_input` holds no numbers.
       ValueError: where `bijector` takes no `conditional_input`, or one of another shape.
 
     Example:
@@ -123,7 +124,7 @@ class Conditioned(OneEvaluationBijector):
     ) -> None:
         parameters = dict(locals())
         if not isinstance(conditional_input, tf.Variable):
-            conditional_input = tf.convert_to_tensor(conditional_input)
+            conditional_input = checks.numeric("conditional_input", conditional_input)
         _check_condition(bijector, conditional_input)
         name = name or "conditioned"
         with tf.name_scope(name) as name:
@@ -205,7 +206,9 @@ def _context_ndims(bijector: tfb.Bijector) -> int:
     return 1 if shape is None else len(shape)
 
 
-def _check_condition(bijector: tfb.Bijector, conditional_input: tf.Tensor) -> None:
+def _check_condition(bijector: Any, conditional_input: tf.Tensor) -> None:
+    if not isinstance(bijector, tfb.Bijector):
+        raise TypeError(checks.message("bijector", "a tfb.Bijector", bijector))
     if not takes(bijector, "conditional_input"):
         raise ValueError(
             "`bijector` must take `conditional_input`. Received: "

@@ -138,7 +138,7 @@ def _check_mask_size(num_masked: Any, fraction_masked: Any) -> None:
             f"Exactly one of `num_masked` and `fraction_masked` should be specified. {received}"
         )
     if num_masked is not None:
-        if int(num_masked) != num_masked:
+        if not _is_whole(num_masked):
             raise TypeError(
                 f"`num_masked` must be an integer. Got: {num_masked} of type {type(num_masked)}. "
                 f"{received}"
@@ -153,3 +153,13 @@ def _check_mask_size(num_masked: Any, fraction_masked: Any) -> None:
         raise ValueError(
             f"`fraction_masked` must be in (-1, 1), but is {fraction_masked}. {received}"
         )
+
+
+def _is_whole(value: Any) -> bool:
+    """Tells whether a value is a whole number; a float may be one, as in TFP."""
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        return False
+    try:
+        return bool(int(value) == value)
+    except (TypeError, ValueError, OverflowError):
+        return False

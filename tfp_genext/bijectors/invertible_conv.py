@@ -62,12 +62,12 @@ class Invertible1x1Conv(OneEvaluationBijector):
         validate_args: bool = False,
         name: str | None = None,
     ) -> None:
-        sign, permutation = tuple(sign), tuple(permutation)
+        sign = _signs(sign)
+        _check_variables(lower_upper, log_scale, len(sign))
+        permutation = checks.permutation("permutation", permutation, len(sign))
         parameters = dict(locals())
-        size = _checked_size(lower_upper, log_scale, sign)
         self._lower_upper, self._log_scale = lower_upper, log_scale
-        self._sign = sign
-        self._permutation = checks.permutation("permutation", permutation, size)
+        self._sign, self._permutation = sign, permutation
         super().__init__(
             forward_min_event_ndims=1,
             is_constant_jacobian=True,
@@ -87,6 +87,7 @@ class Invertible1x1Conv(OneEvaluationBijector):
         """
         num_channels = checks.positive_int("num_channels", num_channels)
         dtype = checks.float_dtype("dtype", dtype)
+        seed = checks.positive_int("seed", seed, minimum=0)
         noise = np.random.default_rng(seed).normal(size=[num_channels, num_channels])
         packed, permutation = tf.linalg.lu(np.linalg.qr(noise)[0])
         diagonal = tf.linalg.diag_part(packed)
@@ -134,19 +135,25 @@ def _multiplied(matrix: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.reshape(flat, tf.shape(x)), x.shape)
 
 
-def _checked_size(lower_upper: Any, log_scale: Any, sign: tuple) -> int:
+def _signs(sign: Any) -> tuple[float, ...]:
+    try:
+        signs = tuple(sign)
+    except TypeError as error:
+        raise TypeError(checks.message("sign", "a sequence of 1 and -1", sign)) from error
+    if not all(s in (-1.0, 1.0) for s in signs):
+        raise ValueError(checks.message("sign", "of 1 and -1", sign))
+    return signs
+
+
+def _check_variables(lower_upper: Any, log_scale: Any, size: int) -> None:
     for name, value in (("lower_upper", lower_upper), ("log_scale", log_scale)):
         if not isinstance(value, tf.Variable):
             raise TypeError(checks.message(name, "a tf.Variable", value))
     if lower_upper.dtype not in (tf.float32, tf.float64):
         expected = "of float32 or float64, in which TensorFlow solves triangular systems"
         raise TypeError(f"`lower_upper` must be {expected}. Received: {lower_upper.dtype.name}")
-    size = len(sign)
     if lower_upper.shape != [size, size] or log_scale.shape != [size]:
         raise ValueError(
             f"`lower_upper` and `log_scale` must be of shapes [C, C] and [C], with C = {size}, the "
             f"size of `sign`. Received: {lower_upper.shape} and {log_scale.shape}"
         )
-    if not all(s in (-1.0, 1.0) for s in sign):
-        raise ValueError(checks.message("sign", "of 1 and -1", sign))
-    return size

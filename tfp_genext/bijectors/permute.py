@@ -50,7 +50,7 @@ class Permute(tfb.Permute):
         name: str | None = None,
     ) -> None:
         if not isinstance(permutation, tf.Variable):
-            fixed = tf.get_static_value(tf.convert_to_tensor(permutation))
+            fixed = tf.get_static_value(checks.numeric("permutation", permutation))
             if fixed is not None:
                 checks.permutation("permutation", fixed.tolist(), fixed.size)
         super().__init__(permutation, axis=axis, validate_args=validate_args, name=name)

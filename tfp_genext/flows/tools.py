@@ -46,7 +46,7 @@ def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distributio
     bijector_kwargs(flow, conditional_input)  # Raises where nobody takes it.
     dtype = None if isinstance(conditional_input, tf.Variable) else flow.dtype
     if dtype is not None and not tf.is_tensor(conditional_input):
-        conditional_input = tf.convert_to_tensor(conditional_input, dtype_hint=dtype)
+        conditional_input = checks.numeric("conditional_input", conditional_input, dtype)
     if tf.is_tensor(conditional_input) and hasattr(conditional_input, "numpy"):
         checks.finite("conditional_input", conditional_input.numpy())
     bound = bijectors.Conditioned(bijector, conditional_input)

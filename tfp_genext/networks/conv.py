@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfp_genext import budget, checks
-from tfp_genext.networks.shared import convolved, flat_context, in_shape
+from tfp_genext.networks.shared import convolved, flat_context, from_keras, in_shape
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -186,7 +186,7 @@ class ConvNet(keras.layers.Layer):
         )
         self.num_blocks = checks.positive_int("num_blocks", num_blocks, minimum=0)
         budget.spend_parts(2 * self.num_blocks, "layers")
-        self.activation = keras.activations.get(activation)
+        self.activation = from_keras("activation", keras.activations.get, activation)
         self.edge_padding = bool(edge_padding)
         self.conditional_event_shape = checks.optional_shape(
             "conditional_event_shape", conditional_event_shape

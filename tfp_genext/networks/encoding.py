@@ -53,14 +53,14 @@ class OneHot:
 
 
 def in_range(input_range: Sequence[float] | None) -> Encoding:
-    """Returns the encoding of a range of entries, `(low, high)`, or of none."""
-    if input_range is None:
-        return Encoding()
-    return Encoding(*checked_range("input_range", input_range))
+    """Returns the encoding of a checked range of entries, `(low, high)`, or of none."""
+    return Encoding() if input_range is None else Encoding(*input_range)
 
 
-def checked_range(name: str, value: Any) -> tuple[float, float]:
-    """Returns two finite numbers, the second above the first."""
+def optional_range(name: str, value: Any) -> tuple[float, float] | None:
+    """Returns two finite numbers, the second above the first, or `None` for none."""
+    if value is None:
+        return None
     expected = "a pair of finite numbers, the second above the first"
     try:
         low, high = (float(v) for v in value)

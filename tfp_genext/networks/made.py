@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from tfp_genext import budget, checks
 from tfp_genext.networks.dropout import Dropout
-from tfp_genext.networks.encoding import Encoding, OneHot, in_range
+from tfp_genext.networks.encoding import Encoding, OneHot, in_range, optional_range
 from tfp_genext.networks.mask_set import Masks
-from tfp_genext.networks.shared import flat_context
+from tfp_genext.networks.shared import flat_context, from_keras
 from tfp_genext.networks.solve import Problem, Update
 from tfp_genext.networks.triangular import Structure
 
@@ -117,7 +117,7 @@ class MADE(keras.layers.Layer):
         self.event_size = checks.positive_int("event_size", event_size)
         self.params_size = checks.positive_int("params_size", params_size)
         self.hidden_units = checks.positive_ints("hidden_units", hidden_units)
-        self.activation = keras.activations.get(activation)
+        self.activation = from_keras("activation", keras.activations.get, activation)
         self.order = None if order is None else checks.permutation("order", order, self.event_size)
         self.num_masks = checks.positive_int("num_masks", num_masks)
         self.mask_seed = checks.positive_int("mask_seed", mask_seed, minimum=0)
@@ -128,9 +128,11 @@ class MADE(keras.layers.Layer):
         if self.dropout:
             # Units first, then rows: as they are multiplied.
             self.dropout_layers.append(Dropout(self.dropout, rows_axis=1, dtype=self.dtype_policy))
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.kernel_regularizer = from_keras(
+            "kernel_regularizer", keras.regularizers.get, kernel_regularizer
+        )
         self.num_classes = checks.optional_int("num_classes", num_classes, minimum=2)
-        self.input_range = None if input_range is None else tuple(input_range)
+        self.input_range = optional_range("input_range", input_range)
         self.conditional_event_shape = checks.optional_shape(
             "conditional_event_shape", conditional_event_shape
         )

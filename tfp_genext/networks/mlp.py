@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tfp_genext import budget, checks
-from tfp_genext.networks.shared import flat_context, in_shape
+from tfp_genext.networks.shared import flat_context, from_keras, in_shape
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -68,7 +68,7 @@ class MLP(keras.layers.Layer):
         super().__init__(**kwargs)
         self.params_shape = checks.shape_tuple("params_shape", params_shape)
         self.hidden_units = checks.positive_ints("hidden_units", hidden_units)
-        self.activation = keras.activations.get(activation)
+        self.activation = from_keras("activation", keras.activations.get, activation)
         self.conditional_event_shape = checks.optional_shape(
             "conditional_event_shape", conditional_event_shape
         )

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfp_genext import budget, checks
 from tfp_genext.networks.causal_conv import BesideConv
-from tfp_genext.networks.encoding import in_range
+from tfp_genext.networks.encoding import in_range, optional_range
 from tfp_genext.networks.shared import flat_context
 from tfp_genext.networks.solve import Update, is_value
 
@@ -101,7 +101,7 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
         super().__init__(**kwargs)
         self.image_shape = checks.image_shape("image_shape", image_shape)
         self.params_size = checks.positive_int("params_size", params_size)
-        self.input_range = None if input_range is None else tuple(input_range)
+        self.input_range = optional_range("input_range", input_range)
         self.conditional_event_shape = checks.optional_shape(
             "conditional_event_shape", conditional_event_shape
         )

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 from keras import ops
 
 from tfp_genext import checks
+
+
+def from_keras(name: str, get: Callable[[Any], Any], value: Any) -> Any:
+    """Returns what Keras makes of a name, a function or an object.
+
+    Args:
+      name: what to call it.
+      get: of Keras, as `keras.activations.get`.
+      value: the argument.
+
+    Raises:
+      ValueError: where Keras knows nothing of the kind.
+    """
+    try:
+        return get(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(checks.message(name, "what Keras knows by it", value)) from error
 
 
 def flat_context(value: Any, expected: Sequence[int] | None) -> Any:
