@@ -941,6 +941,141 @@ TABLE = [
         TypeError,
         "`preprocessing` must be a Keras layer",
     ),
+    # Found by `properties_wrong.py`, which tries thousands.
+    *[
+        (
+            f"an activation that Keras does not know: {network.__name__}",
+            lambda network=network, sizes=sizes: network(*sizes, activation="tanhh"),
+            ValueError,
+            "`activation` must be what Keras knows by it",
+        )
+        for network, sizes in (
+            (gx.networks.MLP, ([3, 2], [4])),
+            (gx.networks.MADE, (3, 2, [4])),
+            (gx.networks.ConvNet, ([1, 2], 4)),
+        )
+    ],
+    (
+        "a regularizer that Keras does not know",
+        lambda: gx.networks.MADE(3, 2, [4], kernel_regularizer="l3"),
+        ValueError,
+        "`kernel_regularizer` must be what Keras knows by it",
+    ),
+    (
+        "an endless tolerance",
+        lambda: gx.flows.maf([D], **SMALL, tolerance=float("inf")),
+        ValueError,
+        "`tolerance` must be a number of at least 0",
+    ),
+    (
+        "a range that is a number",
+        lambda: gx.networks.MADE(3, 2, [4], input_range=3),
+        TypeError,
+        "`input_range` must be a pair of finite numbers",
+    ),
+    *[
+        (
+            f"masked units that are no number: {value}",
+            lambda value=value: affine(value),
+            TypeError,
+            "`num_masked` must be an integer",
+        )
+        for value in ("a", float("nan"), float("inf"), [1], True, 1j)
+    ],
+    *[
+        (
+            f"events of rank {value!r}",
+            lambda value=value: gx.bijectors.MaskedAutoregressive(
+                gx.networks.MADE(3, 2, [4]), event_ndims=value
+            ),
+            (TypeError, ValueError),
+            "`event_ndims` must be an integer of at least 1",
+        )
+        for value in (0, -1, "1", None, True)
+    ],
+    (
+        "a mask for events of rank zero",
+        lambda: affine(mask=[True, False], event_ndims=0),
+        ValueError,
+        "`event_ndims` must be an integer of at least 1",
+    ),
+    (
+        "a sign for all",
+        lambda: gx.bijectors.Invertible1x1Conv(
+            tf.Variable(tf.eye(2)), tf.Variable(tf.zeros([2])), sign=1.0, permutation=[0, 1]
+        ),
+        TypeError,
+        "`sign` must be a sequence of 1 and -1",
+    ),
+    *[
+        (
+            f"a rotation of seed {value}",
+            lambda value=value: gx.bijectors.Invertible1x1Conv.random(3, seed=value),
+            (TypeError, ValueError),
+            "`seed` must be an integer of at least 0",
+        )
+        for value in (None, "2", -1, 1.5)
+    ],
+    (
+        "an order of truth values",
+        lambda: gx.bijectors.Permute([True, False]),
+        TypeError,
+        "`permutation` must be a sequence of the integers",
+    ),
+    (
+        "an order of text",
+        lambda: gx.bijectors.Permute("ab"),
+        TypeError,
+        "`permutation` must be numbers",
+    ),
+    (
+        "no order",
+        lambda: gx.bijectors.Permute(None),
+        TypeError,
+        "`permutation` must be numbers",
+    ),
+    (
+        "conditioning a function",
+        lambda: gx.bijectors.Conditioned(tf.exp, tf.zeros([2])),
+        TypeError,
+        "`bijector` must be a tfb.Bijector",
+    ),
+    (
+        "binding a context of text",
+        lambda: gx.flows.condition(flow(conditional_event_shape=[2]), "ab"),
+        TypeError,
+        "`conditional_input` must be numbers",
+    ),
+    (
+        "a mask of no units",
+        lambda: gx.masks.prefix_mask(0, 0),
+        ValueError,
+        "`size` must be an integer of at least 1",
+    ),
+    (
+        "more units masked than there are",
+        lambda: gx.masks.prefix_mask(3, 4),
+        ValueError,
+        "`num_masked` must be at most 3, the number of units",
+    ),
+    (
+        "degrees of half a unit",
+        lambda: gx.masks.autoregressive_degrees(3, [1.5]),
+        TypeError,
+        r"`hidden_units\[0\]` must be an integer of at least 1",
+    ),
+    (
+        "degrees of no dimensions",
+        lambda: gx.masks.random_degrees(0, [2], seed=[1]),
+        ValueError,
+        "`size` must be an integer of at least 1",
+    ),
+    (
+        "orders of no seed",
+        lambda: gx.masks.random_order(None),
+        TypeError,
+        "`seed` must be an integer of at least 0",
+    ),
     # Files.
     (
         "a function in a file",

@@ -215,6 +215,14 @@ def broadcasts(name: str, leading: tf.TensorShape, batch: tf.TensorShape) -> Non
         ) from error
 
 
+def event_rank(name: str, value: tf.Tensor, event_ndims: int) -> None:
+    """Raises `ValueError` where a tensor is known to have fewer dimensions than an event."""
+    if value.shape.rank is not None and value.shape.rank < event_ndims:
+        event = {1: "D", 3: "H, W, C"}.get(event_ndims, "*event")
+        received = "a scalar" if value.shape.rank == 0 else f"shape {value.shape}"
+        raise ValueError(f"`{name}` must be of shape [..., {event}]. Received: {received}")
+
+
 def event_after_batch(name: str, value: tf.Tensor, event: Sequence[int]) -> tf.Tensor:
     """Returns a tensor `[..., *event]`, of whose event all sizes are known.
 

@@ -79,12 +79,14 @@ class Autoregressive(OneEvaluationBijector):
         return tracking.takes(self._conditioner, condition)
 
     def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        checks.event_rank("y", y, self._event_ndims)
         inner = self._bijector(y, **conditions)
         log_det = log_det_if_any(lambda: inner.inverse_log_det_jacobian(y, self._event_ndims))
         return inner.inverse(y), log_det
 
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         network, ndims = self._conditioner, self._event_ndims
+        checks.event_rank("x", x, ndims)
         if isinstance(network, tracking.KerasNetwork) and network.solves:
             options = {"tolerance": self._tolerance}
             y, params = network.solve(_Forward(self._transformer), x, options, **conditions)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import masks, tracking
+from tfp_genext import checks, masks, tracking
 from tfp_genext.bijectors.parts import AxisParts, GridParts, Parts
 from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
 
@@ -106,15 +106,9 @@ class Coupling(OneEvaluationBijector):
         return x, log_det_if_any(lambda: parts.log_det(inner.inverse_log_det_jacobian, y1))
 
     def _split(self, x: tf.Tensor) -> tuple[Parts, tf.Tensor, tf.Tensor]:
-        self._check_rank(x)
+        checks.event_rank("x", x, self._event_ndims)
         parts = self._parts(x)
         return parts, *parts.split(x)
-
-    def _check_rank(self, x: tf.Tensor) -> None:
-        if x.shape.rank is not None and x.shape.rank < self._event_ndims:
-            event = {1: "D", 3: "H, W, C"}.get(self._event_ndims, "*event")
-            received = "a scalar" if x.shape.rank == 0 else f"shape {x.shape}"
-            raise ValueError(f"`x` must be of shape [..., {event}]. Received: {received}")
 
     def _parts(self, x: tf.Tensor) -> Parts:
         if self._mask is not None and self._mask.ndim > 1:

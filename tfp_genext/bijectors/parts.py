@@ -90,10 +90,13 @@ class GridParts(Parts):
 
     def __init__(self, mask: np.ndarray, x: tf.Tensor) -> None:
         event = x.shape[-mask.ndim :]
-        fits = all(m in (1, e) or e is None for m, e in zip(mask.shape, event, strict=True))
-        if not fits:
+        # Along channels alone: a side of 1 would take images of any size, and so would the noise.
+        sides, channels = zip(mask.shape[:-1], event[:-1], strict=True), event[-1]
+        fits = all(m == e or e is None for m, e in sides)
+        if not fits or mask.shape[-1] not in (1, channels or mask.shape[-1]):
             raise ValueError(
-                f"`mask` must broadcast to events of shape {event}. Received: shape {mask.shape}"
+                f"`mask` must broadcast to events of shape {event}, along their last axis. "
+                f"Received: shape {mask.shape}"
             )
         self._mask = mask
 

@@ -9,10 +9,18 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks
-from tfp_genext.distributions.head import Head, Independent, chosen, in_shape, refuse_values
+from tfp_genext import checks, saving
+from tfp_genext.distributions.head import (
+    Head,
+    Independent,
+    between,
+    chosen,
+    in_shape,
+    refuse_values,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +135,16 @@ class IndependentOneHotCategorical(Head):
         refuse_values(x, sums != 1, "vectors with a single 1")
 
 
+@saving.holdable("gx.distributions.classes.OpenExpRelaxedOneHotCategorical")
+class _OpenExpRelaxedOneHotCategorical(tfd.ExpRelaxedOneHotCategorical):
+    """Logarithms of relaxed classes, none so far off that a class is rounded to 0 or 1."""
+
+    def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
+        info = np.finfo(self.dtype.as_numpy_dtype)
+        low, high = math.log(2.0 * info.tiny), math.log1p(-info.epsneg)
+        return between(super()._sample_n(n, seed=seed), low, high)
+
+
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class RelaxedOneHotCategorical(IndependentOneHotCategorical):
@@ -173,7 +191,8 @@ class RelaxedOneHotCategorical(IndependentOneHotCategorical):
         return False
 
     def _vectors(self, logits: tf.Tensor) -> tfd.Distribution:
-        return tfd.RelaxedOneHotCategorical(self.temperature, logits=logits)
+        noisy = _OpenExpRelaxedOneHotCategorical(self.temperature, logits=logits)
+        return tfd.TransformedDistribution(noisy, tfb.Exp())
 
     def check_values(self, x: np.ndarray) -> None:
         refuse_values(x, (x <= 0) | (x >= 1), "numbers between 0 and 1")

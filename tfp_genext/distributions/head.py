@@ -177,3 +177,12 @@ def refuse_values(x: np.ndarray, wrong: np.ndarray, expected: str) -> None:
             f"`x` must hold {expected}. Received: {number} others of {x.size} entries, such as "
             f"{x[wrong].flat[0]!r}"
         )
+
+
+def between(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    """Returns numbers within bounds: noise that a relaxed class is made of, before it is squashed.
+
+    Samples that came out as 0 or 1 would be outside the support; and were they only moved inside,
+    TFP, which remembers the noise of a sample, would give them another density than a copy has.
+    """
+    return tf.clip_by_value(u, tf.constant(low, u.dtype), tf.constant(high, u.dtype))

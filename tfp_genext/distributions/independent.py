@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +13,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import checks, numerics, saving
-from tfp_genext.distributions.head import Independent, refuse_values
+from tfp_genext.distributions.head import Independent, between, refuse_values
 
 _LOG_SCALE_BOUND = 5.0
 
@@ -173,6 +175,16 @@ class _OpenSigmoid(tfb.Bijector):
         return -tf.nn.softplus(-x) - tf.nn.softplus(x)
 
 
+@saving.holdable("gx.distributions.independent.OpenLogistic")
+class _OpenLogistic(tfd.Logistic):
+    """Logistic noise, never so large that a sigmoid of it is rounded to 0 or 1."""
+
+    def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
+        info = np.finfo(self.dtype.as_numpy_dtype)
+        low, high = math.log(2.0 * info.tiny), -math.log(info.epsneg)
+        return between(super()._sample_n(n, seed=seed), low, high)
+
+
 def _inside(y: tf.Tensor) -> tf.Tensor:
     info = np.finfo(y.dtype.as_numpy_dtype)
     return tf.clip_by_value(y, info.tiny, 1.0 - info.epsneg)
@@ -223,7 +235,7 @@ class RelaxedBernoulli(Independent):
 
     def entries(self, params: tf.Tensor) -> tfd.Distribution:
         temperature = tf.constant(self.temperature, params.dtype)
-        noisy = tfd.Logistic(params[..., 0] / temperature, 1.0 / temperature)
+        noisy = _OpenLogistic(params[..., 0] / temperature, 1.0 / temperature)
         return tfd.TransformedDistribution(noisy, _OpenSigmoid())
 
     def check_values(self, x: np.ndarray) -> None:

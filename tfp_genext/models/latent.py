@@ -191,6 +191,9 @@ def middle(distribution: tfd.Distribution) -> tf.Tensor:
         return distribution.mean()
     except NotImplementedError:
         pass
+    logarithms = getattr(distribution, "distribution", None)
+    if isinstance(logarithms, tfd.ExpRelaxedOneHotCategorical):
+        return logarithms.probs_parameter()
     if hasattr(distribution, "probs_parameter") and distribution.dtype.is_floating:
         return distribution.probs_parameter()
     if is_independent(distribution):
