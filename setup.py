@@ -27,6 +27,8 @@ TEST = [
     "pytest-xdist>=3.8",
     "mypy>=1.11",
     "ruff>=0.6",
+    "hypothesis>=6.100",
+    "scipy>=1.11",
     "tensorboard>=2.19",
     *TUTORIALS,
     *SERVING,

@@ -55,3 +55,9 @@ def test_killed(launcher: forking.Launcher, tmp_path: pathlib.Path) -> None:
     options = ["--kills", "1", "--rows", "320", "--kind", "mixture"]
     printed = launcher.run(CAMPAIGNS / "killed.py", options, tmp_path)
     assert re.search(r"^1 kills, \d+ trainings, 0 of them ended elsewhere$", printed, re.MULTILINE)
+
+
+def test_properties(launcher: forking.Launcher, tmp_path: pathlib.Path) -> None:
+    options = ["--cases", "30", "--only", "scalars"]
+    printed = launcher.run(CAMPAIGNS / "properties.py", options, tmp_path)
+    assert "1 of 1 properties, 3" in printed and "0 properties fail" in printed
