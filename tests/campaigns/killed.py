@@ -18,7 +18,6 @@ import contextlib
 import pathlib
 import random
 import select
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import h5py
 import keras
 import numpy as np
-import trainee  # noqa: F401  For the classes that its files name.
+import trainee
 
 _HERE = pathlib.Path(__file__).parents[1]
 _PROGRAM = _HERE / "trainee.py"
@@ -85,7 +84,7 @@ def _until(
     directory.mkdir(exist_ok=True)
     given = ["--kind", arguments.kind, "--rows", arguments.rows]
     if arguments.workers > 1:
-        given += ["--ports", *_ports(arguments.workers)]
+        given += ["--ports", *trainee.free_ports(arguments.workers)]
     with contextlib.ExitStack() as stack:
         processes = [
             stack.enter_context(_started([directory, *given, "--worker", worker]))
@@ -118,14 +117,6 @@ def _started(arguments: list) -> subprocess.Popen:
 def _wait_for_the_first_step(process: subprocess.Popen) -> None:
     ready, _, _ = select.select([process.stdout], [], [], _SECONDS)
     assert ready and b"training" in process.stdout.readline(), "a training did not start"
-
-
-def _ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("localhost", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _finished(directory: pathlib.Path, workers: int) -> bool:

@@ -1,9 +1,9 @@
 """Training on several workers, where Keras' trainer fails for any model.
 
-Keras 3.15 has two faults under `tf.distribute.MultiWorkerMirroredStrategy`: it makes symbolic
-inputs of a batch by reducing rows of all replicas as if they were one tensor, and it takes means of
-scalar logs along an axis that they do not have. No release of Keras is free of them yet; when
-`tests/models/test_distributed.py` finds that Keras trains a model of its own, this file can go.
+Keras up to 3.15, the newest, has two faults under `tf.distribute.MultiWorkerMirroredStrategy`: it
+makes symbolic inputs of a batch by reducing rows of all replicas as if they were one tensor, and it
+takes means of scalar logs along an axis that they do not have. With the first version under which
+`tests/callbacks/test_backup_and_restore.py` finds Keras to train a model of its own, this can go.
 """
 
 from __future__ import annotations
