@@ -43,11 +43,13 @@ class WholeModel(keras.Model):
     def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         with saving.reading():
             saving.check_weights(filepath)
-        before = [variable.numpy() for variable in self.variables]
+        # Not those of metrics: workers could read them together only, and may load alone.
+        kept = [*self.weights, *tracking.seed_states(self)]
+        before = [variable.numpy() for variable in kept]
         try:
             super().load_weights(filepath, *args, **kwargs)
         except Exception:
-            for variable, value in zip(self.variables, before, strict=True):
+            for variable, value in zip(kept, before, strict=True):
                 variable.assign(value)
             raise
 
