@@ -198,8 +198,21 @@ def test_what_a_function_would_make_is_known_without_making_it():
             budget.tried(lambda: make(10**6))
         assert calls == [False]
         assert budget.tried(lambda: make(10)) == 100.0
+        # Nor is what needs values refused, where it is asked for so little.
+        assert budget.tried(lambda: float(make(10))) == 100.0
     assert budget.tried(lambda: make(10)) == 100.0
-    assert calls == [False, False, True, True]
+    assert calls == [False, False, True, False, True, True]
+
+
+def test_variables_are_counted_where_a_layer_is_built_in_a_graph():
+    layer = keras.layers.Dense(1000)
+    with (
+        budget.within(budget.Budget(10**5)),
+        tf.variable_creator_scope(guard._Counting()),
+        pytest.raises(budget.TooLarge, match="'kernel', the last of"),
+    ):
+        budget.tried(lambda: layer(tf.zeros([2, 1000])))
+    assert not layer.built
 
 
 def doubled(depth, kind):

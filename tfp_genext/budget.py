@@ -92,8 +92,13 @@ def _sizes(make: Callable[[], Any]) -> Iterator[tuple[int, str]]:
     def traced() -> None:
         make()
 
-    function = tf.function(traced, autograph=False).get_concrete_function()
-    for operation in function.graph.get_operations():
+    try:
+        graph = tf.function(traced, autograph=False).get_concrete_function().graph
+    except TooLarge:
+        raise
+    except Exception:  # It fails again where it is called, or does not where it needs values.
+        return
+    for operation in graph.get_operations():
         for tensor in operation.outputs:
             if tensor.shape.is_fully_defined():
                 yield math.prod(tensor.shape) * tensor.dtype.size, operation.name

@@ -92,7 +92,7 @@ def _doubled(parts: Members, others: Members, which: int) -> bytes:
 def more_members(data: bytes, rng: np.random.Generator) -> bytes:
     """Returns an archive with members outside its own directory, or such as swell."""
     parts = members(data)
-    names = ["../../RUN", "/tmp/RUN", "assets/../../RUN", "assets/x", "__init__.py", "x\x00y"]
+    names = ["../../up", "/tmp/up", "assets/../../up", "assets/x", "__init__.py", "x\x00y"]
     for _ in range(int(rng.integers(1, 4))):
         parts[names[int(rng.integers(len(names)))]] = b"x"
     if rng.random() < 0.5:

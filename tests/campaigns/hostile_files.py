@@ -1,10 +1,12 @@
 """1,000 `.keras` files that are damaged or made to do harm: each is refused, or loads rightly.
 
 Small models of several kinds are saved, and their files changed: bits, lengths, members, what the
-configuration says, the weights inside. Each file is loaded in a process of its own, forked from one
-that has TensorFlow imported and nothing run. Of each load it must hold that
+configuration says, the weights inside; files of weights alone, too, which are loaded into the sound
+model, and leave it as it is where they are refused. Each file is loaded in a process of its own,
+forked from one that has TensorFlow imported and nothing run. Of each load it must hold that
 
-    nothing runs      no process, no connection, nothing written outside the temporary directory,
+    nothing runs      no process, no connection, nothing written outside the temporary directory
+                      nor under the name that the files ask for,
                       nothing compiled or imported that a sound file would not (audit hooks)
     nothing hangs     it ends within a minute
     nothing swells    it takes less than 1 GiB beyond what a sound file takes
@@ -51,6 +53,12 @@ def _of_weights(change: Callable) -> Mutation:
     return lambda data, _, rng: archives.reweighted(data, change, rng)
 
 
+def _of_weights_alone(change: Callable) -> Mutation:
+    return lambda data, _, rng: archives.changed_weights(
+        archives.members(data)[archives.WEIGHTS], change, rng
+    )
+
+
 # What a mutation makes must load to the same answers, if it loads.
 SAME: dict[str, Mutation] = {
     "bits": _plain(archives.flipped),
@@ -61,13 +69,18 @@ SAME: dict[str, Mutation] = {
     "more members": _plain(archives.more_members),
     "repacked": _plain(archives.repacked),
 }
-# And here the numbers may be others.
+# And here the numbers may be others, but for weights that are not there at all.
 OTHER: dict[str, Mutation] = {
     **{name: _of_config(change) for name, change in configs.CHANGES.items()},
     **{name: _of_config(change, text=True) for name, change in configs.TEXT_CHANGES.items()},
     **{name: _of_weights(change) for name, change in archives.WEIGHT_CHANGES.items()},
 }
-MUTATIONS = {**SAME, **OTHER}
+# And these are files of weights, which are loaded into the sound model.
+ALONE: dict[str, Mutation] = {
+    f"{name}, alone": _of_weights_alone(change) for name, change in archives.WEIGHT_CHANGES.items()
+}
+MUTATIONS = {**SAME, **OTHER, **ALONE}
+_NOT_THERE = ("lost", "cut off", "huge", "linked", "groups")
 
 
 def main() -> int:
@@ -104,7 +117,8 @@ def _campaign(
         rng = np.random.default_rng([arguments.seed, i])
         model, other = (sound[int(k)] for k in rng.permutation(len(sound))[:2])
         data = MUTATIONS[name](model.data, other.data, rng)
-        result = loads.loaded(model, data, same=name in SAME)
+        same = name in SAME or any(word in name for word in _NOT_THERE)
+        result = loads.loaded(model, data, same=same, weights=name in ALONE)
         found.append((name, result))
         for fault in result.faults:
             print(f"{i} {model.name}, {name}: {fault}\n    {result.told}", flush=True)

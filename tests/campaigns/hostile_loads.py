@@ -102,16 +102,17 @@ def sound_files(directory: pathlib.Path) -> list[Sound]:
     return [_measured(answer["sound"]) for answer in made]
 
 
-def loaded(sound: Sound, data: bytes, *, same: bool) -> Result:
+def loaded(sound: Sound, data: bytes, *, same: bool, weights: bool = False) -> Result:
     """Returns what becomes of a file that was made of a sound one.
 
     Args:
       sound: the file it was made of.
       data: its bytes.
       same: whether it must give the same answers if it loads.
+      weights: whether it is a file of weights, to be loaded into the sound model.
     """
     start = time.monotonic()
-    answer = _forked(_load, sound, data, same)
+    answer = _forked(_load_weights if weights else _load, sound, data, same)
     seconds = time.monotonic() - start
     megabytes = answer.get("megabytes", 0.0) - sound.megabytes
     faults = list(answer.get("faults", ()))
@@ -138,6 +139,7 @@ def _forked(job: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, An
 def _become(job: Callable, arguments: Sequence[Any], directory: Any, said: pathlib.Path) -> None:
     signal.alarm(_SECONDS)
     os.chdir(directory)
+    tempfile.tempdir = str(directory)
     silent = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(silent, number)
@@ -169,15 +171,38 @@ def _load(sound: Sound, data: bytes, same: bool, said: pathlib.Path) -> dict[str
     """Loads a file and asks the model that it makes."""
     path = pathlib.Path("model.keras").absolute()
     path.write_bytes(data)
+    model, answer = _watched(sound, lambda: keras.saving.load_model(path))
+    return answer if "outcome" in answer else _asked(sound, model, answer, same, said)
+
+
+def _load_weights(sound: Sound, data: bytes, same: bool, said: pathlib.Path) -> dict[str, Any]:
+    """Loads a file of weights into the sound model and asks it."""
+    path, whole = (pathlib.Path(name).absolute() for name in ("x.weights.h5", "sound.keras"))
+    path.write_bytes(data)
+    whole.write_bytes(sound.data)
+    model = keras.saving.load_model(whole)
+    for variable in model.trainable_variables:
+        variable.assign_add(np.full(variable.shape, 0.1, variable.dtype))
+    before = [variable.numpy() for variable in model.variables]
+    _, answer = _watched(sound, lambda: model.load_weights(path))
+    if "outcome" not in answer:
+        return _asked(sound, model, answer, same, said)
+    if not _equal([variable.numpy() for variable in model.variables], before):
+        answer["faults"] = (*answer["faults"], "refused, but not left as it was")
+    return answer
+
+
+def _watched(sound: Sound, load: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
+    """Returns what is loaded, and what was seen on the way: with an outcome where it is refused."""
     before = frozenset(sys.modules)
     size = int(pathlib.Path("/proc/self/statm").read_text("utf-8").split()[0])
     ceiling = size * os.sysconf("SC_PAGE_SIZE") + _CEILING
     resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
-    watch = hostile_audit.Watch(before | sound.modules, path.parent.parent)
-    model, error = None, None
+    watch = hostile_audit.Watch(before | sound.modules, pathlib.Path(tempfile.gettempdir()))
+    made, error = None, None
     with watch:
         try:
-            model = keras.saving.load_model(path)
+            made = load()
         except Exception as raised:
             error = raised
     answer = {
@@ -187,7 +212,14 @@ def _load(sound: Sound, data: bytes, same: bool, said: pathlib.Path) -> dict[str
     }
     if error is not None:
         told = f"{type(error).__name__}: {str(error)[:300]}"
-        return {**answer, "outcome": "refused", "told": told, "faults": _unclear(error, watch)}
+        answer.update(outcome="refused", told=told, faults=_unclear(error, watch))
+    return made, answer
+
+
+def _asked(
+    sound: Sound, model: keras.Model, answer: dict[str, Any], same: bool, said: pathlib.Path
+) -> dict[str, Any]:
+    """Returns an answer with what a model says that was loaded."""
     # What is asked of it may take what it likes, and end as it likes: it is loaded.
     usable = {**answer, "outcome": "loaded, unusable"}
     said.write_bytes(pickle.dumps(usable))
@@ -197,20 +229,25 @@ def _load(sound: Sound, data: bytes, same: bool, said: pathlib.Path) -> dict[str
         faults = (*answer["faults"], *(["loaded, but gives no answer"] if same else []))
         told = f"{type(raised).__name__}: {str(raised)[:300]}"
         return {**usable, "told": told, "faults": faults}
-    equal = len(found) == len(sound.answers) and all(
-        np.array_equal(a, b, equal_nan=True) for a, b in zip(found, sound.answers)
-    )
-    if equal:
+    if _equal(found, sound.answers):
         return {**answer, "outcome": "loaded"}
     faults = (*answer["faults"], *(["gives other answers"] if same else []))
     return {**answer, "outcome": "loaded, with other numbers", "faults": faults}
 
 
+def _equal(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> bool:
+    pairs = zip(found, expected)
+    return len(found) == len(expected) and all(
+        np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in pairs
+    )
+
+
 def _unclear(error: Exception, watch: hostile_audit.Watch) -> tuple[str, ...]:
     """Returns what is wrong with an error, beside what was seen."""
-    frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    own = any(pathlib.Path(gx.__file__).parent in pathlib.Path(f).parents for f in frames)
-    where = pathlib.Path(frames[-1])
+    frames = [pathlib.Path(f.filename) for f in traceback.extract_tb(error.__traceback__)]
+    homes = [pathlib.Path(package.__file__).parent for package in (gx, keras)]
+    known = [home for frame in frames for home in homes if home in frame.parents]
+    own, where = known[-1:] == homes[:1], frames[-1]
     library = _OF_THE_LIBRARY.get(type(error), "/")
     clear = isinstance(error, _CLEAR) or library in (where.stem, where.parent.name)
     if own:
