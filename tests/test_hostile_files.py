@@ -235,6 +235,16 @@ def test_objects_that_double_are_refused_and_such_as_are_used_often_are_not(kind
     assert len(saving.decode(data)["x"]) == 1000
 
 
+def test_objects_inside_a_layer_are_of_a_table_of_its_own():
+    flow = gx.flows.iaf([2], num_layers=2, hidden_units=[4])
+    head = gx.distributions.IndependentNormal([2])
+    network = gx.networks.MLP([head.params_size], [4])
+    network.build((None, 3))
+    posterior = gx.distributions.Conditional(network, head, bijector=flow.bijector)
+    again = saving.decode(saving.encode({"x": posterior}))["x"]
+    assert again.bijector.parameters.keys() == posterior.bijector.parameters.keys()
+
+
 def test_layers_that_call_each_other_over_and_over_are_refused():
     model = keras.Sequential([keras.Input([2]), keras.layers.Dense(2)])
     for depth in range(12):

@@ -38,7 +38,7 @@ _USES_EACH = 10
 # Arguments that say how many parts something of TFP has.
 _PARTS = frozenset({"num_glow_blocks", "num_steps_per_block", "num_resnet", "num_hierarchies"})
 # Whole numbers that are no sizes.
-_NO_SIZES = ("seed", "shared_object_id")
+_NO_SIZES = ("seed", "shared_object_id", "decay_steps", "warmup_steps", "boundaries")
 # Entries of lists and arrays up to this length may be sizes; longer ones are data.
 _SIZES = 16
 
@@ -66,7 +66,8 @@ def sizes(value: Any, path: str) -> None:
         return
     for name, number in _numbers(value, path):
         if abs(number) > limit.limit // 4:
-            expected = f"of a size that this file can hold, at most {limit.limit // 4}"
+            expected = f"of a size that this file can hold, at most {limit.limit // 4}, unless "
+            expected += "`gx.saving.size_limit` allows more"
             raise ValueError(checks.message(name, expected, number))
         if name.rsplit(".", 1)[-1] in _PARTS:
             budget.spend_parts(abs(number), f"parts, {name}")
@@ -115,9 +116,13 @@ def _dicts(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _references(node: Any) -> Iterator[Any]:
-    for inner in _dicts(node):
-        if inner.get("kind") == "object":
-            yield inner.get("number")
+    kind = node.get("kind") if isinstance(node, dict) else None
+    if kind == "object":
+        yield node.get("number")
+    # What Keras makes may hold objects, but of a table of its own.
+    elif kind not in ("layer", "plain data"):
+        for child in _children(node):
+            yield from _references(child)
 
 
 def _calls(config: Any) -> int:
