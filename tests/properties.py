@@ -285,6 +285,30 @@ def both_worlds_see_the_same_variables(case: drawn.FlowCase) -> None:
         assert not missed or case.recipe.event_shape == (1,), missed
 
 
+def graphs_give_the_same(case: drawn.FlowCase) -> None:
+    """Densities and samples in a graph that does not know the size of the batch."""
+    flow, dtype, given = case.build(), case.recipe.dtype, {}
+    if case.recipe.context is not None:
+        given["conditional_input"] = drawn.normal((3, *case.recipe.context), dtype, case.seed)
+    z = drawn.normal((3, *flow.distribution.event_shape), dtype, case.seed + 1)
+    specs = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in (z, *given.values())]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def both(z: tf.Tensor, *context: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        conditions = dict(zip(given, context, strict=True))
+        x = flow.bijector.forward(z, **_given(flow.bijector, conditions))
+        return x, flow.log_prob(
+            tf.identity(x), **gx.flows.bijector_kwargs(flow, *context or [None])
+        )
+
+    x, log_prob = both(z, *given.values())
+    with drawn.without_graphs():
+        expected = flow.bijector.forward(fresh(z), **_given(flow.bijector, given))
+        same(x, expected, amplified=1e2)
+        kwargs = gx.flows.bijector_kwargs(flow, given.get("conditional_input"))
+        same(log_prob, flow.log_prob(fresh(x), **kwargs), amplified=1e2)
+
+
 def files_hold_whole_flows(case: drawn.FlowCase) -> None:
     """A saved flow comes back with its densities, its samples and its variables."""
     with drawn.without_graphs():

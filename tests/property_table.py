@@ -14,6 +14,8 @@ import strategies as drawn
 import strategies_distributions as models
 from hypothesis import strategies as st
 
+from tfp_genext import distributions as heads
+
 
 @dataclasses.dataclass(frozen=True)
 class Property:
@@ -62,6 +64,72 @@ _masks = st.tuples(
     st.integers(0, 1000),
 )
 _layers = st.tuples(st.integers(2, 256), st.integers(0, 1000), drawn.dtypes, st.integers(1, 4))
+
+# Dropout computed in float32 whatever the dtype of the network.
+_DROPPED = models.MadeCase(
+    1,
+    1,
+    {
+        "hidden_units": [1],
+        "activation": "tanh",
+        "direct": False,
+        "dropout": 0.5,
+        "unstacked": False,
+        "conditional_event_shape": None,
+        "num_classes": None,
+        "num_masks": 2,
+        "mask_seed": 0,
+        "order": None,
+        "input_range": None,
+    },
+    "float64",
+    0,
+)
+# Softmax takes no more than five dimensions.
+_OF_SIX_DIMENSIONS = models.AutoregressiveCase(
+    "pixel_cnn",
+    (2, 2, 1),
+    {
+        "num_classes": 3,
+        "gated": False,
+        "kernel_size": 3,
+        "first_kernel_size": 3,
+        "num_layers": 1,
+        "filters": 1,
+        "conditional_event_shape": (2,),
+        "validate_args": False,
+    },
+    "float32",
+    (1, 2, 1),
+    0,
+)
+# Samples were rounded to 1, or had another density than their copies.
+_ALL_BUT_CERTAIN = (
+    models.HeadCase(heads.RelaxedOneHotCategorical((2,), temperature=0.5), "float32", (), 1, 10.0),
+    models.HeadCase(
+        heads.RelaxedOneHotCategorical((3,), temperature=0.1), "float32", (3,), 0, 10.0
+    ),
+    models.HeadCase(heads.RelaxedBernoulli((3,), temperature=0.1), "float32", (3,), 0, 10.0),
+)
+# One side of 1 took images of any size.
+_ANOTHER_HEIGHT = wrong.WrongEvents(
+    drawn.Recipe(
+        "real_nvp_images",
+        (1, 2, 1),
+        "float32",
+        {
+            "num_levels": 1,
+            "num_couplings": 1,
+            "num_blocks": 1,
+            "hidden_channels": 1,
+            "batch_norm": False,
+        },
+    ),
+    (2, 2, 2, 1),
+)
+_A_SCALAR = wrong.WrongEvents(
+    drawn.Recipe("maf", (1,), "float32", {"num_layers": 1, "hidden_units": []}), ()
+)
 
 PROPERTIES = [
     Property(
@@ -117,7 +185,8 @@ PROPERTIES = [
         share=22,
         few=5,
     ),
-    Property(properties.files_hold_whole_flows, drawn.flow_cases(_all_flows), share=60, few=10),
+    Property(properties.graphs_give_the_same, drawn.flow_cases(_all_flows), share=3, few=1),
+    Property(properties.files_hold_whole_flows, drawn.flow_cases(_all_flows), share=8, few=3),
     Property(
         properties.nested_bijectors_are_bijectors,
         drawn.bijector_cases(drawn.vectors, drawn.leaves),
@@ -145,12 +214,18 @@ PROPERTIES = [
         share=60,
         few=20,
     ),
-    Property(properties.scalars_are_what_mathematics_says, _scalars, share=100, few=20),
-    Property(properties.masks_are_those_of_the_definition, _masks, share=100, few=20),
-    Property(properties.made_sees_what_comes_before, models.made_cases, share=100, few=20),
-    Property(properties.made_solves_for_its_inputs, models.made_cases, share=100, few=20),
+    Property(properties.scalars_are_what_mathematics_says, _scalars, share=120, few=20),
+    Property(properties.masks_are_those_of_the_definition, _masks, share=90, few=20),
     Property(
-        distributions.heads_give_distributions, models.head_cases(models.heads), share=100, few=20
+        properties.made_sees_what_comes_before, models.made_cases, share=70, few=8, kept=(_DROPPED,)
+    ),
+    Property(properties.made_solves_for_its_inputs, models.made_cases, share=25, few=4),
+    Property(
+        distributions.heads_give_distributions,
+        models.head_cases(models.heads),
+        share=100,
+        few=20,
+        kept=_ALL_BUT_CERTAIN,
     ),
     Property(
         distributions.entries_are_drawn_by_quantiles,
@@ -171,6 +246,7 @@ PROPERTIES = [
         share=6,
         few=2,
         of="images",
+        kept=(_OF_SIX_DIMENSIONS,),
     ),
     Property(
         distributions.images_are_seen_in_raster_order,
@@ -191,8 +267,14 @@ PROPERTIES = [
         few=3,
     ),
     Property(distributions.noise_of_layers_keeps_to_its_pixel, _layers, share=30, few=5),
-    Property(distributions.models_train_and_answer, models.vaes, share=3, few=1, of="VAEs"),
-    Property(distributions.models_train_and_answer, models.gans, share=3, few=1, of="GANs"),
+    Property(distributions.models_train_and_answer, models.vaes, share=4, few=1, of="VAEs"),
+    Property(distributions.models_train_and_answer, models.gans, share=4, few=1, of="GANs"),
     Property(wrong.wrong_arguments_are_named, wrong.wrong_cases(), share=110, few=40),
-    Property(wrong.wrong_events_are_refused, wrong.wrong_events(), share=12, few=5),
+    Property(
+        wrong.wrong_events_are_refused,
+        wrong.wrong_events(),
+        share=12,
+        few=5,
+        kept=(_ANOTHER_HEIGHT, _A_SCALAR),
+    ),
 ]

@@ -148,7 +148,9 @@ def chosen(logits: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Returns:
       Classes `[...]`, int32, and numbers that are uniform again given the class, `[...]`.
     """
-    probs = tf.nn.softmax(logits)
+    # Not `tf.nn.softmax`, which takes five dimensions at most on processors: batches of images of
+    # several samples each have more.
+    probs = tf.exp(logits - tf.reduce_logsumexp(logits, axis=-1, keepdims=True))
     above = tf.cumsum(probs, axis=-1)
     index = tf.reduce_sum(tf.cast(above[..., :-1] <= u[..., tf.newaxis], tf.int32), axis=-1)
     own, edge = picked(probs, index), picked(above, index)
