@@ -73,7 +73,7 @@ class Campaign:
         """Has a writer kill itself at a step; returns whether it came so far."""
         writer = self._writer(step)
         killed = writer.wait()
-        self._end(writer)
+        self._end(writer, killed=killed)
         return killed
 
     def left_over(self) -> list[str]:
@@ -84,10 +84,10 @@ class Campaign:
     def _writer(self, step: int | None = None) -> Writer:
         return Writer(self._base, self._next, step)
 
-    def _end(self, writer: Writer) -> None:
+    def _end(self, writer: Writer, *, killed: bool = True) -> None:
         done = max(self._done, writer.end())
         started = max(done, self._next - 1) + 1
-        self.kills += 1
+        self.kills += killed
         self.hits += not self._left >= set(self.left_over())
         self._left = set(self.left_over())
         new = range(self._next, done + 1)
