@@ -19,6 +19,8 @@ _LONG = [
     "test_tutorials.py",
     "test_persistence.py",
     "test_serving.py",
+    "test_campaigns.py",
+    "test_warmup.py",
     "test_made.py",
     "test_pixel_rnn.py",
     "test_docs.py",

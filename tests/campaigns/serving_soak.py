@@ -202,10 +202,12 @@ def _soak(address: str, process: int, deck: list[Question], arguments: argparse.
     clients = [threading.Thread(target=ask, args=(seed,)) for seed in range(arguments.clients)]
     for client in clients:
         client.start()
-    memory = _watch(process, 60.0 * arguments.minutes, faults, counts)
-    ended.set()
-    for client in clients:
-        client.join()
+    try:
+        memory = _watch(process, 60.0 * arguments.minutes, faults, counts)
+    finally:
+        ended.set()
+        for client in clients:
+            client.join()
     if faults:
         print(*faults, sep="\n")
         return 1
