@@ -1,5 +1,6 @@
 """Settings that all tests share."""
 
+import gc
 import os
 import pathlib
 
@@ -47,6 +48,14 @@ def _fixed_seeds():
     keras.utils.set_random_seed(20221)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_to_look_through():
+    """TensorFlow keeps a graph of every function; the collector need not go through all of them."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def test_fit_moves_every_variable_and_evaluate_is_a_function_of_the_data(case):
     np.testing.assert_array_equal(model.predict(case.inputs(), verbose=0), predicted)
 
 
-@some_models("vae", "vae_conditional", "gan_Relativistic", "gan_conditional")
+@some_models("vae_conditional", "gan_Relativistic")
 def test_every_form_of_data_gives_the_same_losses(case):
     arrays = case.data()
     parts = arrays if len(arrays) > 1 else arrays[0]
@@ -73,16 +73,7 @@ def test_every_form_of_data_gives_the_same_losses(case):
             np.testing.assert_allclose(found.history[name], values, rtol=1e-5, err_msg=name)
 
 
-@some_models(
-    "vae_tricks",
-    "vae_dreg",
-    "vae_iaf_posterior",
-    "vae_vimco",
-    "gan_Wasserstein",
-    "gan_Relativistic",
-    "gan_normed",
-    "gan_flow",
-)
+@some_models("vae_tricks", "vae_vimco", "gan_Wasserstein", "gan_flow")
 def test_xla_gives_the_same_losses_but_for_its_own_noise(case):
     _, expected = fitted(case, rows=800, epochs=1)
     keras.utils.set_random_seed(20221)

@@ -22,20 +22,17 @@ KINDS = [
     "dequantized",
     "dropped",
     "regression",
-    "vae_k",
     "vae_tricks",
     "vae_iaf_posterior",
-    "vae_vimco",
     "vae_relaxed",
     "gan_Wasserstein",
-    "gan_steps",
     "gan_flow",
     "gan_normed",
     "gan_conditional",
 ]
 # Rows of the last batch: 1 for one device and none for the other; 3 for each, where unequal parts
 # have noise of their own; 4 and 3 for all others.
-ROWS = {"made_masks": 33, "row_lstm": 33, "vae_vimco": 38, "vae_relaxed": 38}
+ROWS = {"made_masks": 33, "row_lstm": 33, "vae_relaxed": 38}
 
 
 def adam():
