@@ -1123,6 +1123,12 @@ TABLE = [
         TypeError,
         "`distribution` must be a tfd.Distribution",
     ),
+    (
+        "a limit of no size",
+        lambda: gx.saving.size_limit(gigabytes=0).__enter__(),
+        ValueError,
+        "`gigabytes` must be a number above 0",
+    ),
 ]
 
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import budget
+from tfp_genext import budget, checks
 from tfp_genext.saving import archive
 
 # Of a message that may hold all of a file.
@@ -49,10 +49,16 @@ def size_limit(*, gigabytes: float) -> Iterator[None]:
 
     Without it, what `keras.saving.load_model` makes of a file, weights, slots of optimizers and
     masks, may be 4 times as large as the file and 64 MiB: a model whose weights are in its file
-    takes far less, and a file that lies about sizes cannot fill the memory.
+    takes far less, and a file that lies about sizes cannot fill the memory. A size that a file
+    names may be a quarter of that; what one step of a network makes of the two rows on which a VAE
+    or GAN tries its parts, 256 MiB if that is more. What is not read from a file,
+    `from_config` alone, has no limit.
 
     Args:
       gigabytes: how much, in units of 2**30 bytes.
+
+    Raises:
+      ValueError: where that is not above 0.
 
     Example:
 
@@ -69,7 +75,7 @@ def size_limit(*, gigabytes: float) -> Iterator[None]:
         model = keras.saving.load_model(path)
     ```
     """
-    with budget.allowing(int(gigabytes * 2**30)):
+    with budget.allowing(int(checks.positive_number("gigabytes", gigabytes) * 2**30)):
         yield
 
 
