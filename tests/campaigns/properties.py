@@ -1,6 +1,6 @@
 """Properties on thousands of random configurations, and what fails, as small as it gets.
 
-python tests/campaigns/properties.py [--cases 10000] [--seed 0] [--only TEXT]
+python tests/campaigns/properties.py [--cases 10000] [--seed 0] [--part 1/2] [--only TEXT]
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ def main() -> int:
     chosen = [p for p in property_table.PROPERTIES if arguments.only in p.name]
     if not chosen:
         _options().error(f"no property's name contains {arguments.only!r}")
+    part, parts = arguments.part
+    chosen, shares = chosen[part - 1 :: parts], sum(p.share for p in chosen)
     start, processor, total, failed = time.perf_counter(), time.process_time(), 0, 0
-    shares = sum(p.share for p in chosen)
     for number, case in enumerate(chosen, start=1):
         cases = -(-arguments.cases * case.share // shares)
         tried, wrong = _tried(case, cases, arguments.seed)
@@ -59,6 +60,13 @@ def _options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--part",
+        type=lambda text: tuple(map(int, text.split("/"))),
+        default=(1, 1),
+        metavar="I/N",
+        help="of the properties, for N processes; each does its share of the cases",
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="of names of properties")
     return parser
 
