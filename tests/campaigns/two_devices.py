@@ -28,6 +28,8 @@ _OPTIMIZERS = {
     "Adam": lambda: keras.optimizers.Adam(1e-3),
 }
 _RELATIVE, _ABSOLUTE = 1e-5, 1e-8
+# Unequal parts draw latents of their own where these are not normal.
+_EVEN_ONLY = ("vae_bits", "vae_vimco", "vae_relaxed")
 
 
 def main() -> int:
@@ -40,6 +42,8 @@ def main() -> int:
             continue
         for name, optimizer in _OPTIMIZERS.items():
             for rows in arguments.rows:
+                if rows % 2 and case.name in _EVEN_ONLY:
+                    continue
                 of_losses, of_weights = _differences(case, optimizer, strategy, rows)
                 print(
                     f"{case.name}, {name}, {rows} rows: losses {of_losses:.1e}, "
