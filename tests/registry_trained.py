@@ -137,8 +137,8 @@ TRAINED = [
 
 
 def weights(model: keras.Model) -> list[np.ndarray]:
-    """Returns what a model holds."""
-    return [np.asarray(variable.numpy()) for variable in model.variables]
+    """Returns the numbers that a model holds; flags as 0 and 1."""
+    return [np.asarray(variable.numpy()) * 1 for variable in model.variables]
 
 
 def fitted(model: keras.Model, case: Trained, rows: int, **options: Any) -> dict[str, float]:
