@@ -14,6 +14,7 @@ _MODULES = frozenset(
     {
         "builtins",
         "keras",
+        "keras._legacy.layers",
         "keras.activations",
         "keras.constraints",
         "keras.dtype_policies",
