@@ -422,7 +422,9 @@ def transformers_rise_and_come_back(case: drawn.TransformerCase) -> None:
         ratio = np.abs(slope) * np.exp(-ildj)
     assert np.all(np.sign(slope) == np.where(negative, -1.0, 1.0)) or np.abs(slope).min() == 0.0
     steep = np.abs(slope) > 1e3 * np.finfo(case.dtype).tiny
-    assert np.all(np.abs(np.log(ratio[steep])) < 1e3 * np.sqrt(eps(case.dtype))), ratio
+    # What is computed of logarithms, -u^2 / 2 far off, is as exact as these are.
+    allowed = 1e3 * np.sqrt(eps(case.dtype)) + 1e2 * eps(case.dtype) * np.abs(x)
+    assert np.all(np.abs(np.log(ratio[steep])) < allowed[steep]), ratio
     _check_scales(transformer, ildj)
     # Where it is flat, points that rounding cannot tell apart come back as any of them.
     flat = np.exp(-np.minimum(ildj, 0.0)) * (1.0 + np.abs(x)) + 1.0 + np.abs(points)

@@ -339,7 +339,7 @@ def flow_cases(draw: Any, recipes: st.SearchStrategy, batches: Any = batches) ->
     if (recipe.options.get("data_bijector") or (None, None))[1] is not None:
         # From where a sigmoid is rounded to its end nothing comes back, as `pixels` says.
         size, spread = min(size, 0.3), min(spread, 1.0)
-    if recipe.name == "glow" and recipe.dtype == "float32":
+    if recipe.name == "glow":
         # A few products of triangular matrices whose entries are of order one are singular to
         # rounding.
         size = min(size, 0.3)
