@@ -127,6 +127,8 @@ _ANOTHER_HEIGHT = wrong.WrongEvents(
     ),
     (2, 2, 2, 1),
 )
+# A convolution of other channels was left to TensorFlow.
+_OTHER_CHANNELS = dataclasses.replace(_ANOTHER_HEIGHT, shape=(2, 1, 2, 2))
 _A_SCALAR = wrong.WrongEvents(
     drawn.Recipe("maf", (1,), "float32", {"num_layers": 1, "hidden_units": []}), ()
 )
@@ -275,6 +277,6 @@ PROPERTIES = [
         wrong.wrong_events(),
         share=20,
         few=5,
-        kept=(_ANOTHER_HEIGHT, _A_SCALAR),
+        kept=(_ANOTHER_HEIGHT, _OTHER_CHANNELS, _A_SCALAR),
     ),
 ]

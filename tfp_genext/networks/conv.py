@@ -85,12 +85,15 @@ class WeightNormConv(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def call(self, x: Any) -> Any:
+        channels = self.direction.shape[2] - (1 if self.edge_padding else 0)
+        if x.shape[-1] != channels:
+            expected = f"of shape [N, H, W, {channels}]"
+            raise ValueError(f"`x` must be {expected}. Received: shape {list(x.shape)}")
         direction = ops.convert_to_tensor(self.direction)
         norm = ops.sqrt(ops.sum(ops.square(direction), axis=(0, 1, 2)) + 1e-12)
         kernel = direction * (ops.convert_to_tensor(self.length) / norm)
         if not self.edge_padding:
             return convolved(x, kernel, "SAME") + self.bias
-        channels = x.shape[-1]
         border = self._border(tf.shape(x), kernel[:, :, channels:])
         if channels == 0:
             return border + tf.reduce_sum(x, axis=-1, keepdims=True)
