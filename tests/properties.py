@@ -416,10 +416,11 @@ def transformers_rise_and_come_back(case: drawn.TransformerCase) -> None:
     negative = _falls(transformer, params)
     steps = np.diff(x, axis=0) * np.where(negative, -1.0, 1.0)
     # Rounding may level what hardly rises.
-    size = np.abs(x).max() + np.abs(points).max() * np.exp(np.abs(ildj)).max() + 1.0
-    assert steps.min() >= -50.0 * eps(case.dtype) * size, steps.min()
-    with np.errstate(over="ignore", divide="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = np.abs(x).max() + np.abs(points).max() * np.exp(np.abs(ildj)).max() + 1.0
         ratio = np.abs(slope) * np.exp(-ildj)
+        flat = np.exp(-np.minimum(ildj, 0.0)) * (1.0 + np.abs(x)) + 1.0 + np.abs(points)
+    assert steps.min() >= -50.0 * eps(case.dtype) * size, steps.min()
     assert np.all(np.sign(slope) == np.where(negative, -1.0, 1.0)) or np.abs(slope).min() == 0.0
     steep = np.abs(slope) > 1e3 * np.finfo(case.dtype).tiny
     # What is computed of logarithms, -u^2 / 2 far off, is as exact as these are.
@@ -427,7 +428,6 @@ def transformers_rise_and_come_back(case: drawn.TransformerCase) -> None:
     assert np.all(np.abs(np.log(ratio[steep])) < allowed[steep]), ratio
     _check_scales(transformer, ildj)
     # Where it is flat, points that rounding cannot tell apart come back as any of them.
-    flat = np.exp(-np.minimum(ildj, 0.0)) * (1.0 + np.abs(x)) + 1.0 + np.abs(points)
     error = np.abs(y - points)
     assert np.all(error <= 3e3 * eps(case.dtype) * flat), (error / flat).max()
 

@@ -86,7 +86,7 @@ class WeightNormConv(keras.layers.Layer):
 
     def call(self, x: Any) -> Any:
         channels = self.direction.shape[2] - (1 if self.edge_padding else 0)
-        if x.shape[-1] != channels:
+        if x.shape[-1] not in (None, channels):
             expected = f"of shape [N, H, W, {channels}]"
             raise ValueError(f"`x` must be {expected}. Received: shape {list(x.shape)}")
         direction = ops.convert_to_tensor(self.direction)
