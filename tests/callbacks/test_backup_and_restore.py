@@ -119,6 +119,19 @@ def test_files_are_those_of_the_last_two_epochs(tmp_path):
     assert built.fit(rows(), epochs=2, verbose=0).epoch == [0, 1]
 
 
+def test_a_later_fit_starts_at_its_own_beginning_after_an_interruption_too(tmp_path):
+    def interrupt(epoch, logs):
+        raise KeyboardInterrupt
+
+    backup = gx.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    model().fit(rows(), epochs=2, verbose=0, callbacks=[backup])
+    resumed = model()
+    interrupter = keras.callbacks.LambdaCallback(on_epoch_end=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        resumed.fit(rows(), epochs=4, verbose=0, callbacks=[backup, interrupter])
+    assert resumed.fit(rows(), epochs=2, verbose=0).epoch == [0, 1]
+
+
 def test_a_file_of_another_model_is_refused_and_changes_nothing(tmp_path):
     backup = gx.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
     model().fit(rows(), epochs=1, verbose=0, callbacks=[backup])

@@ -117,3 +117,28 @@ def test_what_is_made_outside_of_the_scope_is_named(build, two_devices):
     model = build(two_devices)
     with pytest.raises(ValueError, match=r"`(model|optimizer)` must be made under `strategy.scope"):
         model.fit(np.zeros([8, 2], "float32"), verbose=0)
+
+
+@pytest.mark.parametrize("option", [{"steps_per_execution": 2}, {"jit_compile": True}])
+def test_what_fails_on_several_devices_is_named(option, two_devices):
+    with two_devices.scope():
+        model = gx.models.DensityModel(flow())
+        model.compile(**option)
+    with pytest.raises(ValueError, match=f"`{next(iter(option))}` must be"):
+        model.fit(np.zeros([8, 2], "float32"), verbose=0)
+
+
+def test_a_batch_is_predicted_once_on_two_devices(two_devices):
+    with two_devices.scope():
+        model = gx.models.DensityModel(flow())
+    x = np.random.default_rng(0).normal(size=[5, 2]).astype("float32")
+    found = model.predict_on_batch(x)
+    np.testing.assert_allclose(found, model.distribution.log_prob(x), rtol=1e-5)
+
+
+def test_a_strategy_of_one_worker_gives_single_numbers():
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with strategy.scope():
+        model = gx.models.DensityModel(flow())
+        model.compile()
+    assert np.shape(model.test_on_batch(np.zeros([4, 2], "float32"))[0]) == ()

@@ -79,6 +79,10 @@ class BackupAndRestore(keras.callbacks.Callback):
         self.model.load_weights(found[epoch])
         self.model._initial_epoch = epoch
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # Keras has read it, and would begin a later `fit` there too, even after an interruption.
+        self.model._initial_epoch = None
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         with saving.replacing(self._directory / f"epoch_{epoch + 1:06d}.weights.h5") as path:
             self.model.save_weights(path)
@@ -86,8 +90,7 @@ class BackupAndRestore(keras.callbacks.Callback):
             old[1].unlink()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        # Keras would begin a later `fit` there too.
-        self.model._initial_epoch = None
+        self.model._initial_epoch = None  # There may have been no epoch left.
         if self._delete:
             for path in self._found().values():
                 path.unlink()

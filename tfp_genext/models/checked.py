@@ -140,7 +140,10 @@ class CheckedModel(DistributedModel, WholeModel):
 
     @functools.wraps(keras.Model.predict_on_batch)
     def predict_on_batch(self, x: Any) -> Any:
-        return super().predict_on_batch(self._prediction_data(x))
+        x = self._prediction_data(x)
+        rows = len(keras.tree.flatten(x)[0])
+        # Keras gives each replica all rows, and returns what all of them made of them.
+        return keras.tree.map_structure(lambda made: made[:rows], super().predict_on_batch(x))
 
     def sample(self, n: int, seed: Any = None, *, conditional_input: Any = None) -> tf.Tensor:
         """Draws samples.

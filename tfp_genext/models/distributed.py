@@ -30,8 +30,18 @@ class DistributedModel(keras.Model):
         def with_an_axis(data: Any) -> Any:
             return tf.nest.map_structure(lambda log: log[tf.newaxis], step_function(data))
 
-        several = isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        self._check_steps()
+        several = _has_several_workers(self.distribute_strategy)
         return super()._make_function(with_an_axis if several else step_function)
+
+    def _check_steps(self) -> None:
+        """Raises `ValueError` for what TensorFlow fails at where several replicas step together."""
+        if self.distribute_strategy.num_replicas_in_sync == 1 or self.run_eagerly:
+            return
+        for name, only in {"steps_per_execution": 1, "jit_compile": False}.items():
+            if getattr(self, name) != only:
+                expected = f"{only}, in `compile`, for several replicas of `tf.distribute`"
+                raise ValueError(checks.message(name, expected, getattr(self, name)))
 
     def _check_scope(self, optimizers: Iterable[keras.optimizers.Optimizer]) -> None:
         """Raises `ValueError` where what is trained was made outside of the strategy's scope."""
@@ -44,6 +54,13 @@ class DistributedModel(keras.Model):
                     "the flows and networks in it, or all of them outside"
                 )
                 raise ValueError(checks.message(name, expected, type(strategy).__name__))
+
+
+def _has_several_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Tells whether some replicas are elsewhere: of one worker, Keras takes other means of logs."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return False
+    return strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
 
 
 def _of_one_replica(spec: Any) -> tf.TensorSpec | None:
