@@ -164,6 +164,19 @@ def test_the_limit_can_be_raised(tmp_path, monkeypatch):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_large_numbers_that_are_no_sizes_are_read(tmp_path):
+    model = gx.models.DensityModel(
+        gx.flows.maf([D], num_layers=1, hidden_units=[4]),
+        preprocessing=gx.layers.Dequantize(2**30),
+    )
+    inner = keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=10**9)
+    options = {"initial_scale": 2**30, "dynamic_growth_steps": 10**9}
+    model.compile(optimizer=keras.optimizers.LossScaleOptimizer(inner, **options))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+
+
 def test_variables_are_counted_once_by_the_size_that_keras_knows():
     seen = []
 

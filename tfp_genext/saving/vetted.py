@@ -39,7 +39,17 @@ _USES_EACH = 10
 # Arguments that say how many parts something of TFP has.
 _PARTS = frozenset({"num_glow_blocks", "num_steps_per_block", "num_resnet", "num_hierarchies"})
 # Whole numbers that are no sizes.
-_NO_SIZES = ("seed", "shared_object_id", "decay_steps", "warmup_steps", "boundaries")
+_NO_SIZES = (
+    "seed",
+    "shared_object_id",
+    "decay_steps",
+    "warmup_steps",
+    "boundaries",
+    "ema_overwrite_frequency",
+    "initial_scale",
+    "dynamic_growth_steps",
+    "num_values",
+)
 # Entries of lists and arrays up to this length may be sizes; longer ones are data.
 _SIZES = 16
 
