@@ -111,9 +111,7 @@ def loaded(sound: Sound, data: bytes, *, same: bool, weights: bool = False) -> R
       same: whether it must give the same answers if it loads.
       weights: whether it is a file of weights, to be loaded into the sound model.
     """
-    start = time.monotonic()
     answer = _forked(_load_weights if weights else _load, sound, data, same)
-    seconds = time.monotonic() - start
     megabytes = answer.get("megabytes", 0.0) - sound.megabytes
     faults = list(answer.get("faults", ()))
     outcome = answer.get("outcome", "crashed")
@@ -121,6 +119,7 @@ def loaded(sound: Sound, data: bytes, *, same: bool, weights: bool = False) -> R
         faults.append(f"ended with {answer['code']}")
     if megabytes > _MEGABYTES:
         faults.append(f"{megabytes:.0f} MB beyond a sound file")
+    seconds = answer.get("seconds", float(_SECONDS))
     return Result(outcome, answer.get("told", ""), tuple(faults), megabytes, seconds)
 
 
@@ -200,12 +199,14 @@ def _watched(sound: Sound, load: Callable[[], Any]) -> tuple[Any, dict[str, Any]
     resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
     watch = hostile_audit.Watch(before | sound.modules, pathlib.Path(tempfile.gettempdir()))
     made, error = None, None
+    start = time.monotonic()
     with watch:
         try:
             made = load()
         except Exception as raised:
             error = raised
     answer = {
+        "seconds": time.monotonic() - start,
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "modules": frozenset(sys.modules) - before,
         "faults": tuple(watch.seen),
@@ -221,6 +222,7 @@ def _asked(
 ) -> dict[str, Any]:
     """Returns an answer with what a model says that was loaded."""
     # What is asked of it may take what it likes, and end as it likes: it is loaded.
+    signal.alarm(10 * _SECONDS)
     usable = {**answer, "outcome": "loaded, unusable"}
     said.write_bytes(pickle.dumps(usable))
     try:
