@@ -75,7 +75,8 @@ def batch_normed() -> keras.Model:
     moments = gx.networks.MovingMoments(dtype="float64")
     moments.build((None, 6))
     zeros = [tf.Variable(tf.zeros([6], tf.float64)) for _ in range(2)]
-    base = tfd.MultivariateNormalDiag(tf.zeros([6], tf.float64))
+    # Off zero, as gradients would be nothing but rounding where all is as it should be.
+    base = tfd.MultivariateNormalDiag(tf.fill([6], tf.constant(0.5, tf.float64)))
     bijector = gx.bijectors.BatchNorm(moments, *zeros)
     return gx.models.DensityModel(tfd.TransformedDistribution(base, bijector))
 
