@@ -89,9 +89,13 @@ def _factor(head: Any, params: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _conditioning(head: Any, params: np.ndarray, x: np.ndarray) -> float:
-    """Returns by how much rounding of x moves the density of normal vectors; 1 of all others."""
+    """Returns by how much rounding moves the density of normal vectors and counts; 1 of others."""
     if x.size == 0:
         return 1.0
+    if isinstance(head, heads_of.IndependentPoisson):
+        # TFP's formula is a difference of numbers as large as these.
+        largest = max(float(x.max()), float(np.exp(np.minimum(params.max(), head.bound))))
+        return 1.0 + largest * math.log1p(largest) / 1e2
     if isinstance(head, heads_of.Mixture):
         rest = params[..., head.num_components :]
         shape = (*params.shape[:-1], head.num_components, head.component.params_size)
