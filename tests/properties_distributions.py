@@ -89,9 +89,12 @@ def _factor(head: Any, params: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _conditioning(head: Any, params: np.ndarray, x: np.ndarray) -> float:
-    """Returns by how much rounding moves the density of normal vectors and counts; 1 of others."""
+    """Returns by how much rounding moves a density, 1 for most heads."""
     if x.size == 0:
         return 1.0
+    if isinstance(head, (heads_of.RelaxedBernoulli, heads_of.RelaxedOneHotCategorical)):
+        # Of a sample TFP remembers the logit, of which x near 1 has lost digits.
+        return 1.0 + 1e-4 / float((1.0 - x).min())
     if isinstance(head, heads_of.IndependentPoisson):
         # TFP's formula is a difference of numbers as large as these.
         largest = max(float(x.max()), float(np.exp(np.minimum(params.max(), head.bound))))
