@@ -71,6 +71,9 @@ class BackupAndRestore(keras.callbacks.Callback):
         self._directory.mkdir(parents=True, exist_ok=True)
         found = self._found()
         epoch = _common(max(found, default=0), self.model.distribute_strategy)
+        for later in [number for number in found if number > epoch]:
+            # Left, it would pass for the last one, and those to come for old.
+            found.pop(later).unlink()
         if not epoch:
             return
         if epoch not in found:

@@ -3,7 +3,8 @@
 Keras up to 3.15, the newest, has two faults under `tf.distribute.MultiWorkerMirroredStrategy`: it
 makes symbolic inputs of a batch by reducing rows of all replicas as if they were one tensor, and it
 takes means of scalar logs along an axis that they do not have. With the first version under which
-`tests/callbacks/test_backup_and_restore.py` finds Keras to train a model of its own, this can go.
+`tests/callbacks/test_backup_and_restore.py` finds Keras to train a model of its own, the two
+overridden methods can go; the checks of what is made where stay.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ def sample(distribution: tfd.Distribution, number: Any, seed: Any) -> tf.Tensor:
 def sample_rows(distribution: tfd.Distribution, rows: Any, seed: Any) -> tf.Tensor:
     """Returns samples `[rows, *event]` of a single distribution, for this replica's rows."""
     own = replicas.share(rows)
+    # The first of many samples are those of few: they take the numbers of a generator in turn.
     return _sample(distribution, [own.before + own.rows], seed)[own.before :]
 
 
