@@ -11,6 +11,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from counting import count_network_calls
 
+import tfp_genext as gx
+
 tfb = tfp.bijectors
 
 
@@ -76,3 +78,29 @@ def test_asking_again_costs_nothing(conditional):
 def test_a_bijector_that_takes_no_condition_says_so():
     norm = registry.act_norm("float32")
     assert not norm.takes("conditional_input") and norm.conditional_event_shape is None
+
+
+@pytest.mark.parametrize("case", registry.BIJECTORS, ids=lambda case: case.name)
+def test_an_unknown_keyword_is_refused_in_each_method(case):
+    bijector = case.build("float32")
+    given = {"conditional_inptu": tf.ones([2, 3])}
+    x, y = tf.ones([2, *case.event]), tf.ones([2, *case.after])
+    for method, value in (
+        (bijector.forward, x),
+        (bijector.inverse, y),
+        (bijector.forward_log_det_jacobian, x),
+        (bijector.inverse_log_det_jacobian, y),
+    ):
+        with pytest.raises((TypeError, ValueError), match="conditional_inptu") as error:
+            method(value, **given)
+        if case.context is not None:
+            assert "did you mean 'conditional_input'?" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "transformer", [gx.transformers.Spline(num_bins=4), gx.transformers.DeepSigmoidal(num_units=2)]
+)
+def test_transformers_refuse_unknown_keywords(transformer):
+    bijector = transformer.bijector([tf.zeros([2])] * transformer.params_size)
+    with pytest.raises(ValueError, match="`context` must not be given.*takes no keyword arguments"):
+        bijector.forward(tf.zeros([2]), context=1.0)

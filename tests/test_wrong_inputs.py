@@ -225,6 +225,31 @@ TABLE = [
         "Exactly one of `shift_and_log_scale_fn` and `bijector_fn`",
     ),
     ("two functions", lambda: affine(1, bijector_fn=tf.exp), ValueError, "Exactly one of `shift"),
+    *(
+        (
+            f"{name}: {wrong}",
+            lambda build=build, options=options: build(**options),
+            TypeError,
+            pattern,
+        )
+        for name, build in (
+            ("coupling", lambda **options: gx.bijectors.AffineCoupling(2, **options)),
+            ("autoregressive", gx.bijectors.MaskedAutoregressive),
+        )
+        for wrong, options, pattern in (
+            (
+                "transformer by name",
+                {"shift_and_log_scale_fn": keras.layers.Dense(2), "transformer": "affine"},
+                "`transformer` must be a gx.transformers.Transformer.*transformer='affine'",
+            ),
+            (
+                "function by name",
+                {"shift_and_log_scale_fn": "mlp"},
+                "`shift_and_log_scale_fn` must be a Keras layer or callable",
+            ),
+            ("a number as function", {"bijector_fn": 3}, "`bijector_fn` must be a Keras layer"),
+        )
+    ),
     (
         "transformer beside a callable",
         lambda: affine(1, transformer=gx.transformers.Affine()),

@@ -32,6 +32,7 @@ with quiet_tfp():
         serving,
         transformers,
     )
+from tfp_genext._public_names import face
 from tfp_genext._version import __version__
 
 __all__ = [
@@ -51,3 +52,5 @@ __all__ = [
     "serving",
     "transformers",
 ]
+
+__getattr__, __dir__ = face(__name__, __all__)

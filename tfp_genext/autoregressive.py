@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfp_genext import checks, networks
+from tfp_genext._public_names import face
 from tfp_genext.distributions import (
     Autoregressive,
     Head,
@@ -15,6 +16,10 @@ from tfp_genext.distributions import (
     QuantizedLogistics,
 )
 from tfp_genext.flows.plan import dtypes
+
+__all__ = ["diagonal_bilstm", "made", "pixel_cnn", "row_lstm"]
+
+__getattr__, __dir__ = face(__name__, __all__)
 
 
 def made(

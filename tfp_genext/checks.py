@@ -5,6 +5,7 @@ Every message names the argument, says what was expected and ends in "Received: 
 
 from __future__ import annotations
 
+import difflib
 import numbers
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,25 @@ from tfp_genext import budget
 def message(name: str, expected: str, received: Any) -> str:
     """Returns the one form of message: argument, expectation, what came."""
     return f"`{name}` must be {expected}. Received: {name}={received!r}"
+
+
+def near_matches(name: str, known: Sequence[str]) -> str:
+    """Returns the known names most like a name, in words; the empty string if there are none."""
+    return " or ".join(map(repr, difflib.get_close_matches(name, known, n=3)))
+
+
+def unknown_keyword(keyword: str, owner: str, known: Sequence[str]) -> str:
+    """Returns the message for a keyword argument that nothing takes.
+
+    Args:
+      keyword: its name.
+      owner: what was called.
+      known: the names of keyword arguments that it takes.
+    """
+    taken = f"takes {list(known)}" if known else "takes no keyword arguments"
+    near = near_matches(keyword, known)
+    hint = f"; did you mean {near}?" if near else "."
+    return f"`{keyword}` must not be given: `{owner}` {taken}{hint} Received: {keyword}"
 
 
 def positive_int(name: str, value: Any, *, minimum: int = 1) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
+from tfp_genext import checks
+
 ValueAndLogDet = tuple[tf.Tensor, tf.Tensor | None]
 
 
@@ -19,6 +21,7 @@ class OneEvaluationBijector(tfb.Bijector):
     Subclasses say how to compute both at once; TFP's own cache carries the log-determinant to
     whoever asks for it next, in eager, graph and XLA execution alike. So `sample`, `log_prob` and
     `experimental_sample_and_log_prob` of a transformed distribution evaluate a network once.
+    Keyword arguments that a subclass does not take, by `takes`, are a ValueError.
     """
 
     @abc.abstractmethod
@@ -40,21 +43,31 @@ class OneEvaluationBijector(tfb.Bijector):
         return False
 
     def _forward(self, x: tf.Tensor, **conditions: Any) -> tf.Tensor:
+        self._check_taken(conditions)
         y, log_det = self._forward_and_log_det(x, **conditions)
         ildj = None if log_det is None else -log_det
         _remember(self._cache.forward_attributes(x, **conditions), y, ildj)
         return y
 
     def _inverse(self, y: tf.Tensor, **conditions: Any) -> tf.Tensor:
+        self._check_taken(conditions)
         x, log_det = self._inverse_and_log_det(y, **conditions)
         _remember(self._cache.inverse_attributes(y, **conditions), x, log_det)
         return x
 
     def _forward_log_det_jacobian(self, x: tf.Tensor, **conditions: Any) -> tf.Tensor:
+        self._check_taken(conditions)
         return _required(self._forward_and_log_det(x, **conditions)[1])
 
     def _inverse_log_det_jacobian(self, y: tf.Tensor, **conditions: Any) -> tf.Tensor:
+        self._check_taken(conditions)
         return _required(self._inverse_and_log_det(y, **conditions)[1])
+
+    def _check_taken(self, conditions: dict[str, Any]) -> None:
+        for name in conditions:
+            if not self.takes(name):
+                known = [known for known in ("conditional_input",) if self.takes(known)]
+                raise ValueError(checks.unknown_keyword(name, self.name, known))
 
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:

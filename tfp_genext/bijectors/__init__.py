@@ -1,5 +1,6 @@
 """Bijectors: `tfb.Bijector` subclasses whose networks are Keras 3 layers."""
 
+from tfp_genext._public_names import face
 from tfp_genext.bijectors.act_norm import ActNorm
 from tfp_genext.bijectors.autoregressive import MaskedAutoregressive, NeuralAutoregressive
 from tfp_genext.bijectors.batch_norm import BatchNorm
@@ -30,3 +31,5 @@ __all__ = [
     "SplineCoupling",
     "Squeeze",
 ]
+
+__getattr__, __dir__ = face(__name__, __all__)

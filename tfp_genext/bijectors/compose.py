@@ -94,8 +94,11 @@ class Compose(_Chain):
         for name, value in conditions.items():
             filed = isinstance(value, dict) and name in names
             if not filed and not conditioning.takes(self, name):
+                known = [n for n in ("conditional_input",) if conditioning.takes(self, n)]
+                near = checks.near_matches(name, [*known, *names])
                 raise ValueError(
-                    f"`{name}` must be taken by a member of `{self.name}`, and none takes it. "
+                    f"`{name}` must be taken by a member of `{self.name}`, and none takes it"
+                    f"{f'; did you mean {near}?' if near else '.'} "
                     f"Received: members {[member.name for member in self.bijectors]}"
                 )
 

@@ -83,7 +83,8 @@ def one_function(
     """Returns the one function that is given, a Keras layer as `KerasNetwork`.
 
     Raises:
-      ValueError: where not exactly one is given, or a transformer beside a callable.
+      ValueError: if not exactly one is given, or a transformer beside a callable.
+      TypeError: if it is not callable, or `transformer` is not a transformer.
     """
     given = [f for f in (shift_and_log_scale_fn, bijector_fn) if f is not None]
     if len(given) != 1:
@@ -91,8 +92,13 @@ def one_function(
             "Exactly one of `shift_and_log_scale_fn` and `bijector_fn` should be specified. "
             f"Received: {shift_and_log_scale_fn=}, {bijector_fn=}"
         )
+    name = "bijector_fn" if shift_and_log_scale_fn is None else "shift_and_log_scale_fn"
+    if not callable(given[0]):
+        raise TypeError(checks.message(name, "a Keras layer or callable", given[0]))
     event_ndims = checks.positive_int("event_ndims", event_ndims)
     function = tracking.track(given[0], event_ndims=event_ndims)
+    if transformer is not None:
+        checked_transformer(transformer)
     if transformer is not None and not isinstance(function, tracking.KerasNetwork):
         raise ValueError(
             "`transformer` must be None unless the function is a Keras layer: a callable's "

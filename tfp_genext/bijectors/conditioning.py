@@ -150,23 +150,20 @@ class Conditioned(OneEvaluationBijector):
         return self._conditional_input
 
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
-        bound = self._bound(conditions)
+        del conditions
+        bound = self._bound()
         return self._bijector.forward(x, **bound), self._bijector.forward_log_det_jacobian(
             x, self._bijector.forward_min_event_ndims, **bound
         )
 
     def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
-        bound = self._bound(conditions)
+        del conditions
+        bound = self._bound()
         return self._bijector.inverse(y, **bound), self._bijector.inverse_log_det_jacobian(
             y, self._bijector.inverse_min_event_ndims, **bound
         )
 
-    def _bound(self, conditions: dict[str, Any]) -> dict[str, Any]:
-        if conditions:
-            raise ValueError(
-                f"`{self.name}` takes no keyword arguments: its context is bound. "
-                f"Received: {sorted(conditions)}"
-            )
+    def _bound(self) -> dict[str, Any]:
         # One tensor for both calls: TFP's cache goes by identity.
         c = tf.convert_to_tensor(self._conditional_input)
         return route(self._bijector, {"conditional_input": c})

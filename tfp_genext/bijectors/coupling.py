@@ -52,7 +52,8 @@ class AffineCoupling(Coupling):
     Raises:
       ValueError: where not exactly one way of masking and one of the two functions is given; where
         the mask does not fit the event; where a network returns another size.
-      TypeError: where `num_masked` is no integer, `fraction_masked` no float or `mask` not boolean.
+      TypeError: where `num_masked` is no integer, `fraction_masked` no float, `mask` not boolean or
+        `transformer` not a transformer.
 
     Example:
 
@@ -108,7 +109,7 @@ class AffineCoupling(Coupling):
                 parameters=parameters,
                 name=name,
             )
-            self._transformer = transformer or Affine()
+            self._transformer = Affine() if transformer is None else transformer
 
     def _bijector(self, x0: tf.Tensor, num_units: int, **conditions: Any) -> tfb.Bijector:
         function = self._conditioner

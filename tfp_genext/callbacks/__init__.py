@@ -1,6 +1,9 @@
 """Keras callbacks that let one watch a training, and take it up again."""
 
+from tfp_genext._public_names import face
 from tfp_genext.callbacks.backup_and_restore import BackupAndRestore
 from tfp_genext.callbacks.sample_grid import SampleGrid
 
 __all__ = ["BackupAndRestore", "SampleGrid"]
+
+__getattr__, __dir__ = face(__name__, __all__)

@@ -1,5 +1,6 @@
 """Heads, from parameters to distributions, and networks that end in one."""
 
+from tfp_genext._public_names import face
 from tfp_genext.distributions.autoregressive import Autoregressive
 from tfp_genext.distributions.classes import (
     IndependentCategorical,
@@ -36,3 +37,5 @@ __all__ = [
     "RelaxedOneHotCategorical",
     "VampPrior",
 ]
+
+__getattr__, __dir__ = face(__name__, __all__)

@@ -1,6 +1,9 @@
 """Keras layers that prepare data."""
 
+from tfp_genext._public_names import face
 from tfp_genext.layers.binarize import Binarize
 from tfp_genext.layers.dequantize import Dequantize
 
 __all__ = ["Binarize", "Dequantize"]
+
+__getattr__, __dir__ = face(__name__, __all__)

@@ -1,7 +1,10 @@
 """Keras models."""
 
+from tfp_genext._public_names import face
 from tfp_genext.models.density import DensityModel
 from tfp_genext.models.gan import GAN
 from tfp_genext.models.vae import VAE
 
 __all__ = ["GAN", "VAE", "DensityModel"]
+
+__getattr__, __dir__ = face(__name__, __all__)

@@ -1,5 +1,6 @@
 """What generative models minimise: bounds of the likelihood, and the two sides of a game."""
 
+from tfp_genext._public_names import face
 from tfp_genext.objectives.adversarial import (
     Adversarial,
     Hinge,
@@ -28,3 +29,5 @@ __all__ = [
     "Wasserstein",
     "ZeroCentered",
 ]
+
+__getattr__, __dir__ = face(__name__, __all__)

@@ -12,6 +12,7 @@ refused on the way in. What a file makes is counted, while Keras reads it, again
 and its weights are looked through before Keras reads them.
 """
 
+from tfp_genext._public_names import face
 from tfp_genext.saving.archive import check_weights
 from tfp_genext.saving.files import replacing, replacing_directory
 from tfp_genext.saving.guard import reading, size_limit
@@ -35,3 +36,5 @@ __all__ = [
     "size_limit",
     "vet",
 ]
+
+__getattr__, __dir__ = face(__name__, __all__)

@@ -1,5 +1,6 @@
 """Scalar bijectors built from a parameter tensor."""
 
+from tfp_genext._public_names import face
 from tfp_genext.transformers.affine import Additive, Affine
 from tfp_genext.transformers.base import Transformer
 from tfp_genext.transformers.mixture import MixtureOfGaussians
@@ -27,3 +28,5 @@ __all__ = [
     "Spline",
     "Transformer",
 ]
+
+__getattr__, __dir__ = face(__name__, __all__)
