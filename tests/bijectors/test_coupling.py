@@ -82,9 +82,10 @@ def test_takes_the_positional_arguments_of_tfp():
 def test_the_default_template_of_tfp_trains():
     """The example of TFP's own docstring, with the class name changed."""
     template = tfb.real_nvp_default_template(hidden_layers=[16, 16])
+    with pytest.warns(UserWarning, match="`shift_and_log_scale_fn` must show its variables"):
+        coupling = gx.bijectors.AffineCoupling(num_masked=2, shift_and_log_scale_fn=template)
     nvp = tfd.TransformedDistribution(
-        distribution=tfd.MultivariateNormalDiag(loc=[0.0, 0.0, 0.0]),
-        bijector=gx.bijectors.AffineCoupling(num_masked=2, shift_and_log_scale_fn=template),
+        distribution=tfd.MultivariateNormalDiag(loc=[0.0, 0.0, 0.0]), bijector=coupling
     )
     x = nvp.sample()
     nvp.log_prob(x)

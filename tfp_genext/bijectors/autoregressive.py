@@ -32,7 +32,8 @@ class MaskedAutoregressive(Autoregressive):
 
     Code written for `tfb.MaskedAutoregressiveFlow` works after changing the name: every keyword
     means the same. What is new is that the functions may be Keras 3 layers, called as
-    `layer(y, **condition)`, whose variables the bijector shows and trains.
+    `layer(y, **condition)`, whose variables the bijector shows and trains. Variables inside a
+    template of TensorFlow 1 or a Python function are not shown, here as in TFP: a UserWarning.
 
     Args:
       shift_and_log_scale_fn: a Keras 3 layer that returns `[..., D, transformer.params_size]`, or a

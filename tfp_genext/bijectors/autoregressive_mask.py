@@ -10,6 +10,7 @@ from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import checks, tracking
 from tfp_genext.bijectors import conditioner as conditioners
+from tfp_genext.bijectors.hidden_variables import ShowsVariables
 from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
 from tfp_genext.transformers import Transformer
 
@@ -29,7 +30,7 @@ class _Forward:
         return self.transformer.bijector(conditioners.one_by_one(params)).forward(x)
 
 
-class Autoregressive(OneEvaluationBijector):
+class Autoregressive(OneEvaluationBijector, ShowsVariables):
     """The masking shared by all autoregressive layers; abstract.
 
     With a bijector g of scalars whose parameters for dimension k come from y_1 ... y_(k-1):
@@ -41,6 +42,8 @@ class Autoregressive(OneEvaluationBijector):
     The inverse costs one evaluation of the conditioner. So does the forward direction of one that
     solves for its inputs itself, in a small multiple of the time; others take D passes.
     """
+
+    _network = "gx.networks.MADE"
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Autoregressive(OneEvaluationBijector):
         self._unroll_loop = unroll_loop
         self._tolerance = checks.non_negative_number("tolerance", tolerance)
         super().__init__(forward_min_event_ndims=event_ndims, **kwargs)
+        self._watch(conditioner)
 
     def _check_params_size(self) -> None:
         if not isinstance(self._conditioner, tracking.KerasNetwork):
@@ -80,7 +84,7 @@ class Autoregressive(OneEvaluationBijector):
 
     def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         checks.event_rank("y", y, self._event_ndims)
-        inner = self._bijector(y, **conditions)
+        inner = self._conditioned(y, **conditions)
         log_det = log_det_if_any(lambda: inner.inverse_log_det_jacobian(y, self._event_ndims))
         return inner.inverse(y), log_det
 
@@ -93,7 +97,7 @@ class Autoregressive(OneEvaluationBijector):
             inner = self._transformer.bijector(conditioners.one_by_one(params))
             # At y, where it is a formula for all transformers; at x it may be a search.
             return y, -inner.inverse_log_det_jacobian(y, ndims)
-        inner = self._bijector(self._almost_all_passes(x, conditions), **conditions)
+        inner = self._conditioned(self._almost_all_passes(x, conditions), **conditions)
         return inner.forward(x), log_det_if_any(lambda: inner.forward_log_det_jacobian(x, ndims))
 
     def _bijector(self, y: tf.Tensor, **conditions: Any) -> tfb.Bijector:
@@ -107,7 +111,7 @@ class Autoregressive(OneEvaluationBijector):
         size = shape.num_elements()
 
         def one_pass(y: tf.Tensor) -> tf.Tensor:
-            return self._bijector(y, **conditions).forward(x)
+            return self._conditioned(y, **conditions).forward(x)
 
         if self._unroll_loop:
             if not size:

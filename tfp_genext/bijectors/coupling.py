@@ -28,7 +28,8 @@ class AffineCoupling(Coupling):
 
     Code written for `tfb.RealNVP` works after changing the name: every keyword means the same.
     What is new is that `shift_and_log_scale_fn` may be a Keras 3 layer, called as
-    `layer(x0, **condition)`, whose variables the bijector shows and trains.
+    `layer(x0, **condition)`, whose variables the bijector shows and trains. Variables inside a
+    template of TensorFlow 1 or a Python function are not shown, here as in TFP: a UserWarning.
 
     Args:
       num_masked: how many units are masked, that is stay unchanged; the last ones where negative.

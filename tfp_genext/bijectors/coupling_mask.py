@@ -10,11 +10,12 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import checks, masks, tracking
+from tfp_genext.bijectors.hidden_variables import ShowsVariables
 from tfp_genext.bijectors.parts import AxisParts, GridParts, Parts
 from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
 
 
-class Coupling(OneEvaluationBijector):
+class Coupling(OneEvaluationBijector, ShowsVariables):
     """The masking shared by all coupling layers; abstract.
 
     With x split into the masked part x0 and the rest x1, and a bijector g whose parameters come
@@ -26,6 +27,8 @@ class Coupling(OneEvaluationBijector):
 
     Both directions cost one evaluation of the conditioner.
     """
+
+    _network = "gx.networks.MLP"
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Coupling(OneEvaluationBijector):
         self._conditioner = conditioner
         self._event_ndims = event_ndims
         super().__init__(forward_min_event_ndims=event_ndims, **kwargs)
+        self._watch(conditioner)
 
     @abc.abstractmethod
     def _bijector(self, x0: tf.Tensor, num_units: int, **conditions: Any) -> tfb.Bijector:
@@ -95,13 +99,13 @@ class Coupling(OneEvaluationBijector):
 
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         parts, x0, x1 = self._split(x)
-        inner = self._bijector(x0, x1.shape[-1], **conditions)
+        inner = self._conditioned(x0, x1.shape[-1], **conditions)
         y = parts.merge(x0, inner.forward(x1), x, widened=bool(conditions))
         return y, log_det_if_any(lambda: parts.log_det(inner.forward_log_det_jacobian, x1))
 
     def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         parts, y0, y1 = self._split(y)
-        inner = self._bijector(y0, y1.shape[-1], **conditions)
+        inner = self._conditioned(y0, y1.shape[-1], **conditions)
         x = parts.merge(y0, inner.inverse(y1), y, widened=bool(conditions))
         return x, log_det_if_any(lambda: parts.log_det(inner.inverse_log_det_jacobian, y1))
 

@@ -1,0 +1,63 @@
+"""Warnings of trainable variables that a conditioner uses and its bijector does not show."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+
+from tfp_genext import tracking
+
+_ARGUMENTS = ("shift_and_log_scale_fn", "bijector_fn", "conditioner")
+
+
+class ShowsVariables(tfb.Bijector):
+    """A bijector that warns once if its conditioner uses variables that it does not show; abstract.
+
+    TFP finds the variables of a `tf.Module`, and this package those of a Keras 3 layer. Those of a
+    template of TensorFlow 1, or inside a Python function, are in nobody's `trainable_variables`.
+    """
+
+    _conditioner: Any
+    # A Keras layer that serves instead.
+    _network: str
+    _bijector: Callable[..., tfb.Bijector]
+
+    def _watch(self, conditioner: Any) -> None:
+        """Warns at construction of an object with variables; else has the first call watched."""
+        self._watched = isinstance(conditioner, tracking.KerasNetwork)
+        if isinstance(conditioner, (tf.Module, keras.layers.Layer)):
+            return
+        if hasattr(conditioner, "trainable_variables"):
+            self._warn(f"of type {type(conditioner).__name__}", stacklevel=5)
+
+    def _conditioned(self, *inputs: Any, **conditions: Any) -> tfb.Bijector:
+        """Returns the inner bijector; watches the variables that its first construction reads."""
+        if self._watched:
+            return self._bijector(*inputs, **conditions)
+        self._watched = True
+        with tf.GradientTape() as tape:
+            inner = self._bijector(*inputs, **conditions)
+        shown = {id(variable) for variable in self.variables}
+        hidden = sorted(v.name for v in tape.watched_variables() if id(v) not in shown)
+        if hidden:
+            self._warn(f"with {hidden}", stacklevel=3)
+        return inner
+
+    def _warn(self, received: str, *, stacklevel: int) -> None:
+        self._watched = True
+        given = self.parameters or {}
+        name = next((n for n in _ARGUMENTS if given.get(n) is not None), "conditioner")
+        warnings.warn(
+            f"`{name}` must show its variables, as a Keras 3 layer such as {self._network} does, "
+            f"or a `tf.Module`: `trainable_variables` of `{self.name}`, and of flows that hold it, "
+            "lacks those inside a template or a Python function, and a training loop over it "
+            "leaves them as they are. Otherwise set them as an attribute of the bijector. "
+            f"Received: {name} {received}",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
