@@ -19,6 +19,7 @@ _LONG = [
     "test_benchmarks.py",
     "test_tutorials.py",
     "test_persistence.py",
+    "test_served_and_local.py",
     "test_serving.py",
     "test_campaigns.py",
     "test_warmup.py",

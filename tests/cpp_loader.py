@@ -2,7 +2,7 @@
 
 TF Serving loads an export this way, so an answer from here shows that the export stands alone.
 
-    python tests/cpp_loader.py SAVED_MODEL_DIR REQUESTS.npz RESPONSES.npz
+    python tests/cpp_loader.py SAVED_MODEL_DIR REQUESTS.npz RESPONSES.npz [and so on, by threes]
 
 A request array's key is "<request-id>/<signature>/<input name>" (a request without inputs has one
 array, of any value, with an empty input name); a response array's key ends in the output name.
@@ -308,23 +308,43 @@ def _in_order(what: str, infos: Mapping[str, TensorInfo], arrays: Arrays) -> lis
     return [np.asarray(arrays[name]) for name in infos]
 
 
-def serve(
-    directory: AnyPath, requests: Mapping[str, tuple[str, Arrays]], python: str = sys.executable
-) -> dict[str, dict[str, np.ndarray]]:
+Requests = Mapping[str, tuple[str, Arrays]]
+Answers = dict[str, dict[str, np.ndarray]]
+
+
+def serve(directory: AnyPath, requests: Requests, python: str = sys.executable) -> Answers:
     """Answer requests (id -> signature, inputs) in a child process without TensorFlow Python."""
-    arrays = {
+    return serve_all({directory: requests}, python)[directory]
+
+
+def serve_all(
+    models: Mapping[AnyPath, Requests], python: str = sys.executable
+) -> dict[AnyPath, Answers]:
+    """Answer requests of several SavedModels, one after the other, in one child process."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [python, __file__]
+        for number, (directory, requests) in enumerate(models.items()):
+            asked, answered = (Path(folder, f"{number}-{end}.npz") for end in ("asked", "answered"))
+            np.savez(asked, **_flattened(requests))
+            command += [os.fspath(directory), str(asked), str(answered)]
+        child = subprocess.run(command, capture_output=True, text=True, check=False)
+        if child.returncode:
+            raise RuntimeError(f"the C++ loader ended with {child.returncode}:\n{child.stderr}")
+        return {
+            directory: {
+                request: out for (request, _), out in _unflatten(command[4 + 3 * i]).items()
+            }
+            for i, directory in enumerate(models)
+        }
+
+
+def _flattened(requests: Requests) -> dict[str, np.ndarray]:
+    """The arrays of requests, by request, signature and name."""
+    return {
         f"{request}/{signature}/{name}": array
         for request, (signature, inputs) in requests.items()
         for name, array in (inputs or {"": np.zeros(0)}).items()
     }
-    with tempfile.TemporaryDirectory() as folder:
-        asked, answered = Path(folder, "requests.npz"), Path(folder, "responses.npz")
-        np.savez(asked, **arrays)
-        command = [python, __file__, os.fspath(directory), str(asked), str(answered)]
-        child = subprocess.run(command, capture_output=True, text=True, check=False)
-        if child.returncode:
-            raise RuntimeError(f"the C++ loader ended with {child.returncode}:\n{child.stderr}")
-        return {request: outputs for (request, _), outputs in _unflatten(answered).items()}
 
 
 def _unflatten(path: AnyPath) -> dict[tuple[str, str], dict[str, np.ndarray]]:
@@ -351,12 +371,13 @@ def _answer(directory: str, requests: str, responses: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The program: SAVED_MODEL_DIR REQUESTS.npz RESPONSES.npz."""
-    if len(arguments) != 3:
+    """The program: SAVED_MODEL_DIR REQUESTS.npz RESPONSES.npz, once or more."""
+    if not arguments or len(arguments) % 3:
         raise SystemExit(__doc__)
     # Before the library is loaded. Three lines of the load itself remain: they ignore the level.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _answer(*arguments)
+    for first in range(0, len(arguments), 3):
+        _answer(*arguments[first : first + 3])
     imported = [name for name in FORBIDDEN if name in sys.modules]
     if imported:
         raise RuntimeError(f"this process imported {imported}, so its answers prove nothing")

@@ -238,3 +238,30 @@ def test_model_export_takes_one_format(flow, tmp_path):
         ValueError, match=r"`format` must be 'tf_saved_model'. Received: format='onnx'"
     ):
         model.export(tmp_path / "1", format="onnx")
+
+
+def test_numbers_that_are_no_pixels_are_refused_by_the_server_as_locally(flow, tmp_path):
+    model = gx.models.DensityModel(flow, preprocessing=gx.layers.Dequantize(4))
+    model.export(tmp_path / "1", verbose=False)
+    with cpp_loader.SavedModel(tmp_path / "1") as loaded:
+        for wrong in (0.5, 4.0, -1.0, np.nan):
+            x = np.array([[1.0, wrong]], np.float32)
+            with pytest.raises(cpp_loader.TensorFlowError, match="`x` must hold whole numbers"):
+                loaded.feed("log_prob", {"x": x})
+            with pytest.raises(ValueError, match="`x` must"):
+                model.predict(x, verbose=0)
+
+
+def test_log_densities_of_data_in_their_own_units(tmp_path):
+    """Against a sum of normal log-densities by hand, with the layer's own noise."""
+    normal = tfd.Independent(tfd.Normal(tf.Variable([10.0, 20.0]), 5.0), 1)
+    layer = gx.layers.Dequantize(64)
+    gx.serving.export(normal, tmp_path / "1", preprocessing=layer)
+    x = np.array([[3, 30], [9, 21]], np.float32)
+    by_hand = -(((layer(x).numpy() - [10.0, 20.0]) / 5.0) ** 2) / 2 - np.log(5 * np.sqrt(2 * np.pi))
+    with cpp_loader.SavedModel(tmp_path / "1") as loaded:
+        found = loaded.run("log_prob", x=x)["log_prob"]
+        both = loaded.run("sample_and_log_prob", num_samples=np.int32(9), seed=np.int32([1, 2]))
+        np.testing.assert_allclose(found, by_hand.sum(-1), rtol=1e-5)
+        again = loaded.run("log_prob", x=both["samples"])["log_prob"]
+        np.testing.assert_allclose(both["log_prob"], again, rtol=1e-6)

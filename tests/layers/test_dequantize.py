@@ -165,3 +165,28 @@ def test_noise_and_model_come_back_from_a_file(tmp_path):
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
     options = {"epochs": 2, "verbose": 0, "shuffle": False}
     assert loaded.fit(x, **options).history == model.fit(x, **options).history
+
+
+def test_the_inverse_takes_the_noise_away_and_keeps_to_the_values():
+    layer, x = gx.layers.Dequantize(256), images(50)
+    for training in (False, True):
+        np.testing.assert_array_equal(layer.inverse(layer(x, training=training)), x)
+    drawn = np.array([[-0.3, 0.0, 0.999], [254.7, 255.999, 300.5]])
+    expected = [[0.0, 0.0, 0.0], [254.0, 255.0, 255.0]]
+    for dtype in ("float16", "float32", "float64"):
+        undone = layer.inverse(drawn.astype(dtype))
+        assert undone.dtype == dtype
+        np.testing.assert_array_equal(
+            undone, np.minimum(np.floor(drawn.astype(dtype)), 255).clip(0)
+        )
+    np.testing.assert_array_equal(layer.inverse(drawn), expected)
+
+
+def test_samples_are_undone_through_a_sequence_of_layers_too():
+    normal = tfd.Independent(tfd.Normal(tf.Variable([1.5, 2.5]), 1.0), 1)
+    layers = keras.Sequential([gx.layers.Dequantize(4), keras.layers.Dropout(0.0)])
+    model = gx.models.DensityModel(normal, preprocessing=layers)
+    drawn = normal.sample(50, seed=[1, 2])
+    np.testing.assert_array_equal(model.sample(50, seed=[1, 2]), np.floor(drawn).clip(0, 3))
+    plain = gx.models.DensityModel(normal, preprocessing=keras.layers.Dropout(0.5))
+    np.testing.assert_array_equal(plain.sample(50, seed=[1, 2]), drawn)

@@ -13,6 +13,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_genext import checks, contexts, flows, numerics, serving, tracking
 from tfp_genext.bijectors import act_norm
 from tfp_genext.distributions import Conditional
+from tfp_genext.layers.preprocessing import undone
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses
 from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses, require_optimizer
@@ -43,7 +44,9 @@ class DensityModel(CheckedModel):
         to be fitted; or a `gx.distributions.Conditional`.
       preprocessing: a Keras layer that every event goes through before the density, called with
         `training`, such as `gx.layers.Dequantize` for images of whole numbers; its noise belongs to
-        the model, and `model.distribution` is the density of what it returns. Default: none.
+        the model, and `model.distribution` is the density of what it returns. If the layer has a
+        method `inverse`, as `Dequantize` has, samples are given back by it in the units of the
+        data. Default: none.
       bits_per_dim: whether to report bits per dimension too, for integer-valued data such as
         images. Default: `False`.
       conditional_event_shape: shape of one context event, where the networks do not say it
@@ -183,7 +186,8 @@ class DensityModel(CheckedModel):
         super().compile(optimizer=optimizer, **kwargs)
 
     def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
-        return contexts.bind(self.distribution, context).sample(n, seed=seed)
+        samples = contexts.bind(self.distribution, context).sample(n, seed=seed)
+        return undone(self.preprocessing, samples)
 
     def _export(self, path: Any, **options: Any) -> None:
         if self._awaits_contexts:
@@ -193,6 +197,7 @@ class DensityModel(CheckedModel):
             self.distribution,
             path,
             conditional_event_shape=self._check.conditional_event_shape,
+            preprocessing=self.preprocessing,
             **options,
         )
 

@@ -7,21 +7,26 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfp_genext import serving
 from tfp_genext.models.latent import LatentModel, middle
 from tfp_genext.models.players import Players
+from tfp_genext.serving import signatures
 
 
-def vae_signatures(model: LatentModel, prepared: Callable[..., tf.Tensor]) -> serving.Functions:
+def vae_signatures(
+    model: LatentModel,
+    prepared: Callable[..., tf.Tensor],
+    samples: Callable[..., tf.Tensor],
+) -> signatures.Functions:
     """Returns the functions of a VAE.
 
     Args:
       model: prior, encoder and decoder.
       prepared: from data, with `training`, to data as the decoder has them.
+      samples: from how many, a seed and a context to samples, in the units of the data.
     """
     context = []
     if model.context_shape is not None:
-        context = [serving.context_spec(model.context_shape, model.dtype)]
+        context = [signatures.context_spec(model.context_shape, model.dtype)]
     x = tf.TensorSpec(model.events.shape, model.dtype, name="x")
     z = tf.TensorSpec(model.latents.shape, model.dtype, name="z")
 
@@ -37,7 +42,7 @@ def vae_signatures(model: LatentModel, prepared: Callable[..., tf.Tensor]) -> se
     def sample(
         num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
     ) -> dict[str, tf.Tensor]:
-        return {"samples": model.sample(num_samples, seed, conditional_input)}
+        return {"samples": samples(num_samples, seed, conditional_input)}
 
     def log_prob(
         x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
@@ -50,17 +55,17 @@ def vae_signatures(model: LatentModel, prepared: Callable[..., tf.Tensor]) -> se
         "encode": (encode, [x, *context]),
         "decode": (decode, [z, *context]),
         "reconstruct": (reconstruct, [x, *context]),
-        serving.SERVING_DEFAULT: (reconstruct, [x, *context]),
-        "sample": (sample, [serving.NUM_SAMPLES, serving.SEED, *context]),
-        "log_prob": (log_prob, [x, serving.NUM_SAMPLES, serving.SEED, *context]),
+        signatures.SERVING_DEFAULT: (reconstruct, [x, *context]),
+        "sample": (sample, [signatures.NUM_SAMPLES, signatures.SEED, *context]),
+        "log_prob": (log_prob, [x, signatures.NUM_SAMPLES, signatures.SEED, *context]),
     }
 
 
-def gan_signatures(model: Players) -> serving.Functions:
+def gan_signatures(model: Players) -> signatures.Functions:
     """Returns the functions of a GAN, whose generator is the one that samples."""
     context = []
     if model.context_shape is not None:
-        context = [serving.context_spec(model.context_shape, model.dtype)]
+        context = [signatures.context_spec(model.context_shape, model.dtype)]
 
     def sample(
         num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
@@ -73,10 +78,10 @@ def gan_signatures(model: Players) -> serving.Functions:
     def log_prob(x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
         return {"log_prob": model.log_prob(x, conditional_input)}
 
-    drawn = [serving.NUM_SAMPLES, serving.SEED, *context]
-    functions: serving.Functions = dict.fromkeys(("sample", "generate"), (sample, drawn))
+    drawn = [signatures.NUM_SAMPLES, signatures.SEED, *context]
+    functions: signatures.Functions = dict.fromkeys(("sample", "generate"), (sample, drawn))
     functions["discriminate"] = (discriminate, [model.events, *context])
-    functions[serving.SERVING_DEFAULT] = (sample, drawn)
+    functions[signatures.SERVING_DEFAULT] = (sample, drawn)
     if model.is_flow:
         functions["log_prob"] = (log_prob, [model.events, *context])
     return functions

@@ -14,6 +14,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_genext import checks, flows, numerics, objectives, serving, tracking
 from tfp_genext.bijectors import act_norm
 from tfp_genext.contexts import takes_context
+from tfp_genext.layers.preprocessing import undone
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, metrics, noise
 from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses, require_optimizer
@@ -72,7 +73,8 @@ class VAE(CheckedModel):
       prior: p(z), of batch shape `[]`; or a `Conditional` or conditional flow of a context.
       objective: a bound of `gx.objectives`. Default: `gx.objectives.ELBO()`.
       preprocessing: a Keras layer that data go through first, called with `training`, such as
-        `gx.layers.Binarize` or `gx.layers.Dequantize`. Default: none.
+        `gx.layers.Binarize` or `gx.layers.Dequantize`. Samples are taken back by its method
+        `inverse`, if it has one, as `Dequantize` has. Default: none.
       conditional_event_shape: shape of one context event. Default: none.
       eval_samples: latents for each row in the estimates of log p(x). Default: 10.
       bits_per_dim: whether to report `nll` in bits per dimension too. Default: `False`.
@@ -213,7 +215,7 @@ class VAE(CheckedModel):
         return middle(self.decode(z, conditional_input))
 
     def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
-        return self._model.sample(n, seed, context)
+        return undone(self.preprocessing, self._model.sample(n, seed, context))
 
     def log_prob(
         self, x: Any, num_samples: int = 100, seed: Any = None, *, conditional_input: Any = None
@@ -345,7 +347,8 @@ class VAE(CheckedModel):
         super().compile(optimizer=optimizer, **kwargs)
 
     def _export(self, path: Any, **options: Any) -> None:
-        serving.write(path, vae_signatures(self._model, self.prepared), [self], **options)
+        functions = vae_signatures(self._model, self.prepared, self._samples)
+        serving.write(path, functions, [self], **options)
 
     def _arguments_for_file(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Export of distributions as SavedModels with named signatures, for TensorFlow Serving."""
+"""Writing of SavedModels with named signatures."""
 
 from __future__ import annotations
 
@@ -10,25 +10,12 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, contexts, flows, saving, tracking
+from tfp_genext import checks, contexts, saving, tracking
 from tfp_genext import warmup as warmup_lib
-from tfp_genext.distributions import Autoregressive, Conditional
-
-# A function and how it is called, by the name of the signature.
-Functions = dict[str, tuple[Callable, list[tf.TensorSpec]]]
-
-NUM_SAMPLES = tf.TensorSpec([], tf.int32, name="num_samples")
-SEED = tf.TensorSpec([2], tf.int32, name="seed")
-SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-
-
-def context_spec(event_shape: Sequence[int], dtype: tf.DType) -> tf.TensorSpec:
-    """Returns how signatures take contexts: in the dtype of the events, if that is floating."""
-    dtype = dtype if dtype.is_floating else tf.as_dtype(keras.config.floatx())
-    return tf.TensorSpec([None, *event_shape], dtype, name="conditional_input")
+from tfp_genext.distributions import Conditional
+from tfp_genext.serving.signatures import DensityFunctions, Functions
 
 
 def export(
@@ -39,6 +26,7 @@ def export(
     jit_compile: bool | None = None,
     warmup: warmup_lib.Warmup = (),
     conditional_event_shape: tuple[int, ...] | None = None,
+    preprocessing: keras.layers.Layer | None = None,
 ) -> None:
     """Writes a distribution as a versioned SavedModel that TensorFlow Serving runs.
 
@@ -58,6 +46,13 @@ def export(
     own seed alone and equals `distribution.sample(seed=row)`. The same seed gives the same samples
     in every process. Nothing in the SavedModel assigns. Inputs of other shapes are refused.
 
+    With `preprocessing` every x is in the units of the data that the layer takes, and of a floating
+    dtype. With `gx.layers.Dequantize` these are whole numbers: `log_prob` and `inverse` add the
+    noise that the layer has out of training and refuse other numbers (not under XLA, which has no
+    assertions); samples and the x of `forward` are whole, by the layer's method `inverse`. Their
+    `log_prob` is that of the whole numbers, as `log_prob` gives it. A layer without a method
+    `inverse` is taken to keep the units: samples are as the distribution draws them.
+
     Args:
       distribution: of empty batch shape and known event shape.
       path: directory to write; its last part is an integer version, as in `"flow/1"`.
@@ -68,6 +63,8 @@ def export(
         exporting. Needs the extra `serving`. Default: no requests.
       conditional_event_shape: shape of one event of `conditional_input`, where the networks do not
         say it themselves. Default: read from the distribution.
+      preprocessing: a Keras layer that every x goes through before the density, as in
+        `gx.models.DensityModel`. Default: none.
 
     Raises:
       TypeError: where `distribution` is no single-part `tfd.Distribution`.
@@ -93,11 +90,11 @@ def export(
     """
     check_servable(distribution)
     context = conditional_event_shape or contexts.context_shape(distribution)
-    functions = _Functions(distribution, context).by_name()
+    functions = DensityFunctions(distribution, context, preprocessing).by_name()
     write(
         path,
         functions,
-        [distribution],
+        [distribution] if preprocessing is None else [distribution, preprocessing],
         overwrite=overwrite,
         jit_compile=jit_compile,
         warmup=warmup,
@@ -196,106 +193,6 @@ def check_servable(distribution: Any, name: str = "distribution") -> None:
             f"Received: batch shape {distribution.batch_shape}, "
             f"event shape {distribution.event_shape}"
         )
-
-
-class _Functions:
-    """The functions behind the signatures of one distribution."""
-
-    def __init__(self, distribution: Any, context: tuple[int, ...] | None) -> None:
-        self.distribution = distribution
-        self._x = contexts.event_spec(distribution)
-        self._z = None
-        if _is_transformed(distribution):
-            base = distribution.distribution
-            self._z = tf.TensorSpec([None, *base.event_shape.as_list()], base.dtype, name="z")
-        self._context = []
-        if context is not None:
-            self._context = [context_spec(context, self._x.dtype)]
-
-    def by_name(self) -> Functions:
-        """Returns the functions by the names of their signatures."""
-        seeds = tf.TensorSpec([None, 2], tf.int32, name="seed")
-        plain: Functions = {
-            "log_prob": (self.log_prob, [self._x]),
-            SERVING_DEFAULT: (self.log_prob, [self._x]),
-            "sample": (self.sample, [NUM_SAMPLES, SEED]),
-            "sample_and_log_prob": (self.sample_and_log_prob, [NUM_SAMPLES, SEED]),
-            "sample_rows": (self.sample_rows, [seeds]),
-        }
-        if self._z is not None:
-            plain["forward"] = (self.forward, [self._z])
-            plain["inverse"] = (self.inverse, [self._x])
-        return {name: (f, [*specs, *self._context]) for name, (f, specs) in plain.items()}
-
-    def log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
-        return {"log_prob": contexts.log_prob(self.distribution, x, conditional_input)}
-
-    def sample(
-        self, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
-    ) -> dict[str, tf.Tensor]:
-        return {"samples": self._bound(conditional_input).sample(num_samples, seed=seed)}
-
-    def sample_and_log_prob(
-        self, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
-    ) -> dict[str, tf.Tensor]:
-        bound = self._bound(conditional_input)
-        samples, log_prob = bound.experimental_sample_and_log_prob(num_samples, seed=seed)
-        return {"samples": samples, "log_prob": log_prob}
-
-    def sample_rows(self, seed: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
-        return {"samples": _sample_rows(self.distribution, seed, conditional_input)}
-
-    def forward(self, z: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
-        kwargs = self._kwargs(conditional_input)
-        bijector, base = self.distribution.bijector, self.distribution.distribution
-        x = bijector.forward(z, **kwargs)
-        log_det = bijector.forward_log_det_jacobian(z, len(base.event_shape), **kwargs)
-        return {"x": x, "log_prob": base.log_prob(z) - log_det}
-
-    def inverse(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
-        kwargs = self._kwargs(conditional_input)
-        bijector, base = self.distribution.bijector, self.distribution.distribution
-        z = bijector.inverse(x, **kwargs)
-        event_ndims = len(self.distribution.event_shape)
-        log_det = bijector.inverse_log_det_jacobian(x, event_ndims, **kwargs)
-        return {"z": z, "log_prob": base.log_prob(z) + log_det}
-
-    def _kwargs(self, conditional_input: Any) -> dict[str, Any]:
-        kwargs = flows.bijector_kwargs(self.distribution, conditional_input)
-        return kwargs.get("bijector_kwargs", {})
-
-    def _bound(self, conditional_input: Any) -> tfd.Distribution:
-        return contexts.bind(self.distribution, conditional_input)
-
-
-def _is_transformed(distribution: Any) -> bool:
-    bijector = getattr(distribution, "bijector", None)
-    return isinstance(distribution, tfd.Distribution) and isinstance(bijector, tfb.Bijector)
-
-
-def _sample_rows(distribution: Any, seeds: tf.Tensor, conditional_input: Any = None) -> tf.Tensor:
-    # Noise row by row, as each row has its own seed, and then one pass through the networks.
-    if isinstance(distribution, Conditional):
-        params = distribution.params(conditional_input)
-        return _by_row(
-            lambda row: distribution.distribution(row[1]).sample(seed=row[0]),
-            (seeds, params),
-            contexts.event_spec(distribution),
-        )
-    if isinstance(distribution, Autoregressive):
-        of_row = functools.partial(distribution.noise, [])
-        noise = tf.map_fn(of_row, seeds, fn_output_signature=distribution.noise_spec)
-        return contexts.bind(distribution, conditional_input).from_noise(noise)
-    if not _is_transformed(distribution):
-        spec = contexts.event_spec(distribution)
-        return _by_row(lambda seed: distribution.sample(seed=seed), seeds, spec)
-    kwargs = flows.bijector_kwargs(distribution, conditional_input).get("bijector_kwargs", {})
-    return distribution.bijector.forward(_sample_rows(distribution.distribution, seeds), **kwargs)
-
-
-def _by_row(sample: Callable, rows: Any, batch: tf.TensorSpec) -> tf.Tensor:
-    event = tf.TensorSpec(batch.shape[1:], batch.dtype)
-    return tf.map_fn(sample, rows, fn_output_signature=event)
 
 
 def _save(module: tf.Module, path: str, signatures: dict[str, Callable]) -> None:

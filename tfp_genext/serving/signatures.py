@@ -1,0 +1,172 @@
+"""Functions behind the signatures of densities."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from tfp_genext import contexts, flows
+from tfp_genext.distributions import Autoregressive, Conditional
+from tfp_genext.layers import preprocessing as preprocessing_lib
+
+# A function and how it is called, by the name of the signature.
+Functions = dict[str, tuple[Callable, list[tf.TensorSpec]]]
+
+NUM_SAMPLES = tf.TensorSpec([], tf.int32, name="num_samples")
+SEED = tf.TensorSpec([2], tf.int32, name="seed")
+SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+
+
+def context_spec(event_shape: Sequence[int], dtype: tf.DType) -> tf.TensorSpec:
+    """Returns how signatures take contexts: in the dtype of the events, if that is floating."""
+    return tf.TensorSpec([None, *event_shape], _floating(dtype), name="conditional_input")
+
+
+class DensityFunctions:
+    """The functions behind the signatures of one distribution.
+
+    Data, x, are as the preprocessing layer takes them. If a function returns x and its log-density,
+    that is the one of this very x, prepared anew.
+
+    Args:
+      distribution: a `tfd.Distribution`, or a `Conditional`.
+      context: shape of one context event; `None` for no context.
+      preprocessing: the layer that data go through first. Default: none.
+    """
+
+    def __init__(
+        self,
+        distribution: Any,
+        context: tuple[int, ...] | None,
+        preprocessing: keras.layers.Layer | None = None,
+    ) -> None:
+        self.distribution = distribution
+        self._preprocessing = preprocessing
+        self._undoes = preprocessing_lib.can_undo(preprocessing)
+        self._events = contexts.event_spec(distribution)
+        self._x = self._events
+        if preprocessing is not None:
+            self._x = tf.TensorSpec(self._x.shape, _floating(self._x.dtype), name="x")
+        self._z = None
+        if _is_transformed(distribution):
+            base = distribution.distribution
+            self._z = tf.TensorSpec([None, *base.event_shape.as_list()], base.dtype, name="z")
+        self._context = []
+        if context is not None:
+            self._context = [context_spec(context, self._x.dtype)]
+
+    def by_name(self) -> Functions:
+        """Returns the functions by the names of their signatures."""
+        seeds = tf.TensorSpec([None, 2], tf.int32, name="seed")
+        plain: Functions = {
+            "log_prob": (self.log_prob, [self._x]),
+            SERVING_DEFAULT: (self.log_prob, [self._x]),
+            "sample": (self.sample, [NUM_SAMPLES, SEED]),
+            "sample_and_log_prob": (self.sample_and_log_prob, [NUM_SAMPLES, SEED]),
+            "sample_rows": (self.sample_rows, [seeds]),
+        }
+        if self._z is not None:
+            plain["forward"] = (self.forward, [self._z])
+            plain["inverse"] = (self.inverse, [self._x])
+        return {name: (f, [*specs, *self._context]) for name, (f, specs) in plain.items()}
+
+    def log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        x = self._prepared(x)
+        return {"log_prob": contexts.log_prob(self.distribution, x, conditional_input)}
+
+    def sample(
+        self, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
+    ) -> dict[str, tf.Tensor]:
+        samples = self._bound(conditional_input).sample(num_samples, seed=seed)
+        return {"samples": self._undone(samples)}
+
+    def sample_and_log_prob(
+        self, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
+    ) -> dict[str, tf.Tensor]:
+        bound = self._bound(conditional_input)
+        if self._undoes:
+            samples = self._undone(bound.sample(num_samples, seed=seed))
+            return {"samples": samples, "log_prob": bound.log_prob(self._prepared(samples))}
+        samples, log_prob = bound.experimental_sample_and_log_prob(num_samples, seed=seed)
+        return {"samples": self._undone(samples), "log_prob": log_prob}
+
+    def sample_rows(self, seed: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        samples = _sample_rows(self.distribution, seed, conditional_input)
+        return {"samples": self._undone(samples)}
+
+    def forward(self, z: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        kwargs = self._kwargs(conditional_input)
+        bijector, base = self.distribution.bijector, self.distribution.distribution
+        x = bijector.forward(z, **kwargs)
+        if self._undoes:
+            x = self._undone(x)
+            return {"x": x, **self.log_prob(x, conditional_input)}
+        log_det = bijector.forward_log_det_jacobian(z, len(base.event_shape), **kwargs)
+        return {"x": self._undone(x), "log_prob": base.log_prob(z) - log_det}
+
+    def inverse(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        x, kwargs = self._prepared(x), self._kwargs(conditional_input)
+        bijector, base = self.distribution.bijector, self.distribution.distribution
+        z = bijector.inverse(x, **kwargs)
+        event_ndims = len(self.distribution.event_shape)
+        log_det = bijector.inverse_log_det_jacobian(x, event_ndims, **kwargs)
+        return {"z": z, "log_prob": base.log_prob(z) + log_det}
+
+    def _prepared(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns data `[..., *event]` as events of the distribution."""
+        if self._preprocessing is None:
+            return x
+        rows = tf.reshape(x, [-1, *self._x.shape[1:]])
+        events = self._preprocessing(rows, training=False)
+        return tf.cast(tf.reshape(events, tf.shape(x)), self._events.dtype)
+
+    def _undone(self, events: tf.Tensor) -> tf.Tensor:
+        """Returns events of the distribution as data."""
+        return tf.cast(preprocessing_lib.undone(self._preprocessing, events), self._x.dtype)
+
+    def _kwargs(self, conditional_input: Any) -> dict[str, Any]:
+        kwargs = flows.bijector_kwargs(self.distribution, conditional_input)
+        return kwargs.get("bijector_kwargs", {})
+
+    def _bound(self, conditional_input: Any) -> tfd.Distribution:
+        return contexts.bind(self.distribution, conditional_input)
+
+
+def _floating(dtype: tf.DType) -> tf.DType:
+    return dtype if dtype.is_floating else tf.as_dtype(keras.config.floatx())
+
+
+def _is_transformed(distribution: Any) -> bool:
+    bijector = getattr(distribution, "bijector", None)
+    return isinstance(distribution, tfd.Distribution) and isinstance(bijector, tfb.Bijector)
+
+
+def _sample_rows(distribution: Any, seeds: tf.Tensor, conditional_input: Any = None) -> tf.Tensor:
+    # Noise row by row, as each row has its own seed, and then one pass through the networks.
+    if isinstance(distribution, Conditional):
+        params = distribution.params(conditional_input)
+        return _by_row(
+            lambda row: distribution.distribution(row[1]).sample(seed=row[0]),
+            (seeds, params),
+            contexts.event_spec(distribution),
+        )
+    if isinstance(distribution, Autoregressive):
+        of_row = functools.partial(distribution.noise, [])
+        noise = tf.map_fn(of_row, seeds, fn_output_signature=distribution.noise_spec)
+        return contexts.bind(distribution, conditional_input).from_noise(noise)
+    if not _is_transformed(distribution):
+        spec = contexts.event_spec(distribution)
+        return _by_row(lambda seed: distribution.sample(seed=seed), seeds, spec)
+    kwargs = flows.bijector_kwargs(distribution, conditional_input).get("bijector_kwargs", {})
+    return distribution.bijector.forward(_sample_rows(distribution.distribution, seeds), **kwargs)
+
+
+def _by_row(sample: Callable, rows: Any, batch: tf.TensorSpec) -> tf.Tensor:
+    event = tf.TensorSpec(batch.shape[1:], batch.dtype)
+    return tf.map_fn(sample, rows, fn_output_signature=event)
