@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks
+from tfp_genext import checks, leading_dims
 
 ValueAndLogDet = tuple[tf.Tensor, tf.Tensor | None]
 
@@ -42,26 +42,56 @@ class OneEvaluationBijector(tfb.Bijector):
         del condition
         return False
 
+    @property
+    def static_event_shape(self) -> tf.TensorShape:
+        """Shape of an event, as far as the bijector's own parts tell it; unknown by default.
+
+        A graph may have lost it, as under `tfd.Sample` with a batch of unknown size.
+        """
+        return tf.TensorShape(None)
+
     def _forward(self, x: tf.Tensor, **conditions: Any) -> tf.Tensor:
-        self._check_taken(conditions)
-        y, log_det = self._forward_and_log_det(x, **conditions)
+        y, log_det = self._evaluated(self._forward_and_log_det, x, conditions)
         ildj = None if log_det is None else -log_det
         _remember(self._cache.forward_attributes(x, **conditions), y, ildj)
         return y
 
     def _inverse(self, y: tf.Tensor, **conditions: Any) -> tf.Tensor:
-        self._check_taken(conditions)
-        x, log_det = self._inverse_and_log_det(y, **conditions)
+        x, log_det = self._evaluated(self._inverse_and_log_det, y, conditions)
         _remember(self._cache.inverse_attributes(y, **conditions), x, log_det)
         return x
 
     def _forward_log_det_jacobian(self, x: tf.Tensor, **conditions: Any) -> tf.Tensor:
-        self._check_taken(conditions)
-        return _required(self._forward_and_log_det(x, **conditions)[1])
+        return _required(self._evaluated(self._forward_and_log_det, x, conditions)[1])
 
     def _inverse_log_det_jacobian(self, y: tf.Tensor, **conditions: Any) -> tf.Tensor:
+        return _required(self._evaluated(self._inverse_and_log_det, y, conditions)[1])
+
+    def _evaluated(
+        self, function: Callable[..., ValueAndLogDet], x: tf.Tensor, conditions: dict[str, Any]
+    ) -> ValueAndLogDet:
+        """Evaluates a direction on a tensor whose shape the graph may not know."""
         self._check_taken(conditions)
-        return _required(self._inverse_and_log_det(y, **conditions)[1])
+        event = self.static_event_shape
+        if x.shape.rank is None and event.rank is not None:
+            return self._evaluated_in_rows(function, x, conditions)
+        return function(leading_dims.with_event_shape(x, event), **conditions)
+
+    def _evaluated_in_rows(
+        self, function: Callable[..., ValueAndLogDet], x: tf.Tensor, conditions: dict[str, Any]
+    ) -> ValueAndLogDet:
+        event = self.static_event_shape
+        inputs = [leading_dims.Events(x, event.rank)]
+        for name, value in conditions.items():
+            shape = self.conditional_event_shape if name == "conditional_input" else None
+            ndims = 1 if shape is None else len(shape)
+            inputs.append(leading_dims.Events(tf.convert_to_tensor(value), ndims))
+        batch, (first, *others) = leading_dims.flattened(inputs)
+        first = tf.ensure_shape(first, [None, *event])
+        value, log_det = function(first, **dict(zip(conditions, others, strict=True)))
+        if log_det is not None and log_det.shape.rank != 0:
+            log_det = batch.restored(log_det, log_det.dtype)
+        return batch.restored(value, value.dtype), log_det
 
     def _check_taken(self, conditions: dict[str, Any]) -> None:
         for name in conditions:

@@ -8,15 +8,14 @@ distribution to Keras.
 from __future__ import annotations
 
 import copy
-import dataclasses
-import functools
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from tfp_genext import leading_dims
 
 
 class _LiveVariables(Sequence):
@@ -107,12 +106,12 @@ class KerasNetwork(tf.Module):
 
     def _flattened(
         self, x: tf.Tensor, conditions: dict[str, Any], dtype: str
-    ) -> tuple[_Batch, Any, dict]:
-        inputs = [_Input(x, self.event_ndims)]
+    ) -> tuple[leading_dims.Batch, Any, dict]:
+        inputs = [leading_dims.Events(x, self.event_ndims)]
         for name, value in conditions.items():
-            inputs.append(_Input(tf.convert_to_tensor(value), self._condition_ndims(name)))
-        batch = functools.reduce(_Batch.broadcast, [i.batch for i in inputs])
-        flat = [i.flatten(batch) for i in inputs]
+            ndims = self._condition_ndims(name)
+            inputs.append(leading_dims.Events(tf.convert_to_tensor(value), ndims))
+        batch, flat = leading_dims.flattened(inputs)
         first, *others = [tf.cast(f, dtype) if f.dtype.is_floating else f for f in flat]
         return batch, first, dict(zip(conditions, others, strict=True))
 
@@ -134,70 +133,6 @@ class KerasNetwork(tf.Module):
         copied = KerasNetwork(copy.deepcopy(self.network, memo), event_ndims=self.event_ndims)
         memo[id(self)] = copied
         return copied
-
-
-@dataclasses.dataclass(frozen=True)
-class _Batch:
-    """Leading dimensions, as far as they are known and as a tensor."""
-
-    static: tf.TensorShape
-    dynamic: tf.Tensor | list[int]
-
-    def broadcast(self, other: _Batch) -> _Batch:
-        static = tf.broadcast_static_shape(self.static, other.static)
-        if static.is_fully_defined():
-            return _Batch(static, static.as_list())
-        left, right = (
-            tf.constant(b.dynamic, tf.int32) if isinstance(b.dynamic, list) else b.dynamic
-            for b in (self, other)
-        )
-        return _Batch(static, tf.broadcast_dynamic_shape(left, right))
-
-    @property
-    def rows(self) -> tf.Tensor | int:
-        """How many events there are; not left to `tf.reshape`, as an event may be empty."""
-        if isinstance(self.dynamic, list):
-            return math.prod(self.dynamic)
-        return tf.reduce_prod(self.dynamic)
-
-    def restored(self, output: Any, dtype: tf.DType) -> Any:
-        """Gives tensors `[N, ...]` the leading dimensions of this batch, and a dtype."""
-        return tf.nest.map_structure(lambda t: self._restore(tf.cast(t, dtype)), output)
-
-    def _restore(self, x: tf.Tensor) -> tf.Tensor:
-        if self.static.rank == 1:
-            return x
-        event = x.shape[1:].as_list()
-        return tf.ensure_shape(tf.reshape(x, self.before(event)), self.static.concatenate(event))
-
-    def before(self, event: list[int]) -> tf.Tensor | list[int]:
-        """Returns the full shape of these leading dimensions and an event."""
-        if isinstance(self.dynamic, list):
-            return [*self.dynamic, *event]
-        return tf.concat([self.dynamic, event], axis=0)
-
-
-class _Input:
-    """An input of a network: leading batch dimensions, then one event."""
-
-    def __init__(self, value: tf.Tensor, event_ndims: int) -> None:
-        split = value.shape.rank - event_ndims
-        static = value.shape[:split]
-        known = static.is_fully_defined()
-        self.value = value
-        self.event = value.shape[split:].as_list()
-        self.batch = _Batch(static, static.as_list() if known else tf.shape(value)[:split])
-
-    def flatten(self, batch: _Batch) -> tf.Tensor:
-        """Returns the value with the leading dimensions `batch`, flattened to one."""
-        value = self.value
-        if self.batch is not batch and not _identical(self.batch.static, batch.static):
-            value = tf.broadcast_to(value, batch.before(self.event))
-        return value if batch.static.rank == 1 else tf.reshape(value, [batch.rows, *self.event])
-
-
-def _identical(a: tf.TensorShape, b: tf.TensorShape) -> bool:
-    return a.is_fully_defined() and b.is_fully_defined() and a.as_list() == b.as_list()
 
 
 class HeldNetworks(tf.Module):
@@ -235,6 +170,28 @@ def conditional_event_shape(conditioner: Any) -> tuple[int, ...] | None:
     network = _unwrapped(conditioner)
     shape = getattr(network, "conditional_event_shape", None)
     return None if shape is None else tuple(shape)
+
+
+def event_shape(conditioner: Any) -> tuple[int, ...] | None:
+    """Returns the shape of the events that a Keras layer was made for, where it says it."""
+    network = _unwrapped(conditioner)
+    shape = getattr(network, "event_shape", None) if isinstance(network, keras.Layer) else None
+    return None if shape is None else tuple(shape)
+
+
+def seen_units(conditioner: Any) -> int | None:
+    """Returns the last dimension of what a built Keras layer looks at; `None` if not known."""
+    network = _unwrapped(conditioner)
+    if not isinstance(network, keras.Layer) or not network.built:
+        return None
+    shape = (network.get_build_config() or {}).get("input_shape")
+    return shape[-1] if isinstance(shape, tuple) and shape else None
+
+
+def moved_units(conditioner: Any) -> int | None:
+    """Returns how many units a Keras layer gives parameters for; `None` where it does not say."""
+    shape = getattr(_unwrapped(conditioner), "params_shape", None)
+    return shape[0] if shape else None
 
 
 def takes(conditioner: Any, condition: str) -> bool:

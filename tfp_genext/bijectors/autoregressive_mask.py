@@ -79,6 +79,10 @@ class Autoregressive(OneEvaluationBijector, ShowsVariables):
     def conditional_event_shape(self) -> tuple[int, ...] | None:
         return tracking.conditional_event_shape(self._conditioner)
 
+    @property
+    def static_event_shape(self) -> tf.TensorShape:
+        return tf.TensorShape(tracking.event_shape(self._conditioner))
+
     def takes(self, condition: str) -> bool:
         return tracking.takes(self._conditioner, condition)
 

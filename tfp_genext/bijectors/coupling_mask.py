@@ -69,6 +69,19 @@ class Coupling(OneEvaluationBijector, ShowsVariables):
     def takes(self, condition: str) -> bool:
         return tracking.takes(self._conditioner, condition)
 
+    @property
+    def static_event_shape(self) -> tf.TensorShape:
+        sides = [None] * (self._event_ndims - 1)
+        seen = tracking.seen_units(self._conditioner)
+        if self._mask is None:
+            moved = tracking.moved_units(self._conditioner)
+            size = None if seen is None or moved is None else seen + moved
+            return tf.TensorShape([*sides, size])
+        if self._mask.ndim == 1:
+            return tf.TensorShape([*sides, self._mask.size])
+        # The mask of a grid may have one channel for all of them; the network sees them all.
+        return tf.TensorShape([*self._mask.shape[:-1], seen])
+
     def mask(self, size: int) -> np.ndarray:
         """Returns the boolean mask `[size]`: True where a unit stays and is looked at.
 

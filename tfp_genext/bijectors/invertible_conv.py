@@ -98,6 +98,10 @@ class Invertible1x1Conv(OneEvaluationBijector):
             permutation=np.argsort(permutation).tolist(),
         )
 
+    @property
+    def static_event_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([len(self._sign)])
+
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         self._check_channels("x", x)
         lower, upper = self._factors()

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks
+from tfp_genext import checks, leading_dims
 from tfp_genext.bijectors import conditioning
 from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
 
@@ -108,13 +108,14 @@ class Partial(OneEvaluationBijector):
 
     def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the channels that the bijector acts on, and the others."""
-        channels = x.shape[-1] if x.shape.rank else None
-        if channels is None or channels < self._num_channels:
+        channels = None if x.shape.rank is None else [0, *x.shape][-1]
+        if channels is not None and channels < self._num_channels:
             raise ValueError(
                 f"`x` must have at least {self._num_channels} channels for `{self.name}`. "
                 f"Received: shape {x.shape}"
             )
-        first, rest = tf.split(x, [self._num_channels, channels - self._num_channels], axis=-1)
+        others = -1 if channels is None else channels - self._num_channels
+        first, rest = tf.split(x, [self._num_channels, others], axis=-1)
         return first, rest
 
 
@@ -122,6 +123,7 @@ def _joined(first: tf.Tensor, rest: tf.Tensor) -> tf.Tensor:
     # A context with more leading dimensions than x widens what the bijector gives.
     batch = first.shape[:-1]
     if not (batch.is_fully_defined() and rest.shape[:-1] == batch):
-        shape = tf.concat([tf.shape(first)[:-1], rest.shape[-1:]], axis=0)
-        rest = tf.broadcast_to(rest, shape)
+        channels = rest.shape[-1:]
+        shape = tf.concat([tf.shape(first)[:-1], tf.shape(rest)[-1:]], axis=0)
+        rest = leading_dims.with_event_shape(tf.broadcast_to(rest, shape), channels)
     return tf.concat([first, rest], axis=-1)

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks
+from tfp_genext import checks, leading_dims
 
 
 class Squeeze(tfb.Bijector):
@@ -60,11 +60,11 @@ class Squeeze(tfb.Bijector):
         )
 
     def _forward(self, x: tf.Tensor) -> tf.Tensor:
-        event = self._forward_event_shape(x.shape[-3:])
+        event = self._forward_event_shape(_event_of(x))
         return _rearranged(x, event, lambda flat: tf.nn.space_to_depth(flat, self._block))
 
     def _inverse(self, y: tf.Tensor) -> tf.Tensor:
-        event = self._inverse_event_shape(y.shape[-3:])
+        event = self._inverse_event_shape(_event_of(y))
         return _rearranged(y, event, lambda flat: tf.nn.depth_to_space(flat, self._block))
 
     def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
@@ -74,18 +74,26 @@ class Squeeze(tfb.Bijector):
         return tf.zeros([], y.dtype)
 
     def _forward_event_shape(self, shape: tf.TensorShape) -> tf.TensorShape:
-        height, width, channels = _known("x", shape)
+        height, width, channels = _sizes("x", shape)
         for name, size in (("height", height), ("width", width)):
             self._check_divides(name, size, self._block)
         return tf.TensorShape(
-            [height // self._block, width // self._block, channels * self._block**2]
+            [
+                _divided(height, self._block),
+                _divided(width, self._block),
+                _times(channels, self._block**2),
+            ]
         )
 
     def _inverse_event_shape(self, shape: tf.TensorShape) -> tf.TensorShape:
-        height, width, channels = _known("y", shape)
+        height, width, channels = _sizes("y", shape)
         self._check_divides("number of channels", channels, self._block**2)
         return tf.TensorShape(
-            [height * self._block, width * self._block, channels // self._block**2]
+            [
+                _times(height, self._block),
+                _times(width, self._block),
+                _divided(channels, self._block**2),
+            ]
         )
 
     def _forward_event_shape_tensor(self, shape: tf.Tensor) -> tf.Tensor:
@@ -94,8 +102,8 @@ class Squeeze(tfb.Bijector):
     def _inverse_event_shape_tensor(self, shape: tf.Tensor) -> tf.Tensor:
         return shape * [self._block, self._block, 1] // [1, 1, self._block**2]
 
-    def _check_divides(self, what: str, size: int, divisor: int) -> None:
-        if size % divisor:
+    def _check_divides(self, what: str, size: int | None, divisor: int) -> None:
+        if size is not None and size % divisor:
             raise ValueError(
                 f"The {what} of an image must be a multiple of {divisor} for `{self.name}`. "
                 f"Received: {size}"
@@ -107,17 +115,28 @@ class Squeeze(tfb.Bijector):
         return {}
 
 
-def _known(name: str, shape: tf.TensorShape) -> list[int]:
-    if shape.rank != 3 or not shape.is_fully_defined():
+def _sizes(name: str, shape: tf.TensorShape) -> list[int | None]:
+    """Returns height, width and channels, `None` for what a graph does not know."""
+    if shape.rank not in (None, 3):
         raise ValueError(
-            f"`{name}` must be images of known shape [..., H, W, C]. Received: event shape {shape}"
+            f"`{name}` must be images of shape [..., H, W, C]. Received: event shape {shape}"
         )
-    return shape.as_list()
+    return shape.with_rank(3).as_list()
+
+
+def _event_of(x: tf.Tensor) -> tf.TensorShape:
+    return x.shape if x.shape.rank is None else x.shape[-3:]
+
+
+def _times(size: int | None, factor: int) -> int | None:
+    return None if size is None else size * factor
+
+
+def _divided(size: int | None, divisor: int) -> int | None:
+    return None if size is None else size // divisor
 
 
 def _rearranged(x: tf.Tensor, event: tf.TensorShape, function: Any) -> tf.Tensor:
     """Applies a function of images `[N, H, W, C]` to images of any leading dimensions."""
-    batch = tf.shape(x)[:-3]
-    flat = function(tf.reshape(x, [-1, *x.shape[-3:]]))
-    result = tf.reshape(flat, tf.concat([batch, event], axis=0))
-    return tf.ensure_shape(result, x.shape[:-3].concatenate(event))
+    batch, (flat,) = leading_dims.flattened([leading_dims.Events(x, 3)])
+    return leading_dims.with_event_shape(batch.restored(function(flat), x.dtype), event)
