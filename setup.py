@@ -18,6 +18,7 @@ REQUIRED = [
     "tf-keras>=2.21,<2.22",
     "keras>=3.15,<3.16",
     "h5py>=3.11",
+    "packaging",
     "numpy>=1.26,<2.4",  # TFP 0.25 calls np.reshape(newshape=), which NumPy 2.4 no longer has.
 ]
 TUTORIALS = ["matplotlib>=3.8", "scikit-learn>=1.4"]

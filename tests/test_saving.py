@@ -438,3 +438,73 @@ def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "latest.keras").symlink_to(tmp_path / "first.keras")
     gx.models.DensityModel(saved_cases.sample()).save(tmp_path / "latest.keras")
     assert (tmp_path / "latest.keras").is_symlink() and (tmp_path / "first.keras").is_file()
+
+
+def _edited(path, edit, member="config.json"):
+    """Edits a member of a model's archive, and returns the path of the new one."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members[member])
+    edit(config)
+    members[member] = json.dumps(config).encode()
+    other = path.with_name("edited.keras")
+    with zipfile.ZipFile(other, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return other
+
+
+def _from_version(version, edit):
+    def change(config):
+        inner = config["config"]
+        assert inner["version"] == gx.__version__
+        inner["version"] = version
+        if version is None:
+            del inner["version"]
+        edit(config)
+
+    return change
+
+
+BREAKING = {
+    "an unknown argument": lambda config: config["config"]["arguments"].update(invented=1),
+    "a missing entry": lambda config: config["config"].pop("objects"),
+    "an unknown class": lambda config: config["config"]["objects"]["objects"][-1].update(
+        {"class": "tfp_genext.Invented"}
+    ),
+    "an unknown argument of compile": lambda config: config["compile_config"].update(invented=1),
+}
+
+
+@pytest.fixture
+def saved_flow(tmp_path):
+    model = gx.models.DensityModel(gx.flows.real_nvp([2], num_layers=1, hidden_units=[4]))
+    model.compile(optimizer="sgd")
+    model.save(tmp_path / "flow.keras")
+    return tmp_path / "flow.keras"
+
+
+@pytest.mark.parametrize("broken", BREAKING)
+def test_a_newer_file_that_cannot_be_read_says_so(broken, saved_flow):
+    path = _edited(saved_flow, _from_version("99.1.0", BREAKING[broken]))
+    expected = rf"`filepath` .*written by tfp_genext 99\.1\.0, this is {gx.__version__} \(\w+: "
+    with pytest.raises(ValueError, match=expected):
+        keras.saving.load_model(path)
+
+
+@pytest.mark.parametrize("version", [None, gx.__version__, "0.0.1", "no version", 3, "9" * 10**6])
+def test_files_of_other_versions_are_not_called_newer(version, saved_flow):
+    path = _edited(saved_flow, _from_version(version, BREAKING["a missing entry"]))
+    with pytest.raises(ValueError, match="`filepath` must hold what `tfp_genext` wrote") as raised:
+        keras.saving.load_model(path)
+    assert "written by" not in str(raised.value)
+
+
+@pytest.mark.parametrize("version", [None, "99.1.0"])
+def test_a_file_of_another_version_that_can_be_read_is_read(version, saved_flow):
+    again = keras.saving.load_model(
+        _edited(saved_flow, _from_version(version, lambda config: None))
+    )
+    x = np.zeros([3, 2], np.float32)
+    expected = keras.saving.load_model(saved_flow).predict(x, verbose=0)
+    np.testing.assert_array_equal(again.predict(x, verbose=0), expected)

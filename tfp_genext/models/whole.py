@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from tfp_genext import checks, saving, tracking
+from tfp_genext._version import __version__
 from tfp_genext.warmup import Warmup
 
 
@@ -22,6 +23,8 @@ class WholeModel(keras.Model):
     """
 
     _networks: Sequence[keras.Layer]
+    # Version of the package that wrote the file from which the model comes.
+    _written_by: Any = None
 
     @abc.abstractmethod
     def _arguments_for_file(self) -> dict[str, Any]:
@@ -105,6 +108,7 @@ class WholeModel(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         return {
+            "version": __version__,
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
@@ -115,7 +119,9 @@ class WholeModel(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> WholeModel:
-        with saving.reading():
+        # Files from before versions were written have none.
+        version = config.get("version")
+        with saving.reading(version):
             saving.vet([config["arguments"], config["dtype"]], "arguments")
             model = cls(
                 **keras.saving.deserialize_keras_object(
@@ -128,6 +134,7 @@ class WholeModel(keras.Model):
             )
             for network, frozen in zip(model._networks, config["frozen"], strict=True):
                 tracking.freeze(network, frozen)
+            model._written_by = version
             return model
 
     def get_compile_config(self) -> dict[str, Any] | None:
@@ -142,7 +149,7 @@ class WholeModel(keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         given = {k: v for k, v in config.items() if k != "trained"}
-        with saving.reading():
+        with saving.reading(self._written_by):
             saving.vet(given, "compile_config")
             self.compile(**keras.saving.deserialize_keras_object(given))
             for name, optimizer in self._optimizers().items():

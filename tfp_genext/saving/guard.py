@@ -10,21 +10,28 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from packaging.version import InvalidVersion, Version
 
 from tfp_genext import budget, checks
+from tfp_genext._version import __version__
 from tfp_genext.saving import archive
 
 # Of a message that may hold all of a file.
 _LONGEST = 1000
+_LONGEST_VERSION = 50
 # What a variable counts for beside its numbers; in a file it takes some 800 bytes.
 _OVERHEAD = 4 * 2**10
 
 
 @contextlib.contextmanager
-def reading() -> Iterator[None]:
-    """Has what fails in a block raise a `ValueError` that names the file.
+def reading(version: Any = None) -> Iterator[None]:
+    """Converts errors inside the block to a `ValueError` that names the file.
 
     While Keras reads an archive, what the block makes is counted against what the archive weighs.
+
+    Args:
+      version: of the package that wrote the file, as the file says it. If that is newer than this
+        one, errors say so first. Default: not known, as in files from before versions were written.
     """
     try:
         with _counted():
@@ -35,6 +42,12 @@ def reading() -> Iterator[None]:
         too_large = _cause(error, budget.TooLarge)
         if too_large is not None:
             raise too_large from None
+        if _is_newer(version):
+            raise ValueError(
+                f"`filepath` must hold what tfp_genext {__version__} can read. Received: a file "
+                f"written by tfp_genext {version}, this is {__version__} "
+                f"({type(error).__name__}: {_short(error)})"
+            ) from error
         if isinstance(error, ValueError) and str(error).startswith("`filepath`"):
             raise
         raise ValueError(
@@ -120,6 +133,17 @@ def _known_variable(value: Callable) -> keras.Variable | None:
     """
     held = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
     return next((thing for thing in held if isinstance(thing, keras.Variable)), None)
+
+
+def _is_newer(version: Any) -> bool:
+    """Tells whether a file's version is later than this package's; what is no version is not."""
+    # A file may hold anything in its place.
+    if not isinstance(version, str) or len(version) > _LONGEST_VERSION:
+        return False
+    try:
+        return Version(version) > Version(__version__)
+    except InvalidVersion:
+        return False
 
 
 def _cause(error: BaseException | None, kind: type[Exception]) -> Exception | None:
