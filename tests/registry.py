@@ -141,6 +141,11 @@ def batch_norm(dtype: str) -> tfb.Bijector:
     return gx.bijectors.BatchNorm(moments, tf.Variable(zeros), tf.Variable(zeros))
 
 
+def standardized(dtype: str) -> tfb.Bijector:
+    scale = gx.bijectors.Standardize.of(np.arange(D), 0.5 + np.arange(D), tf.as_dtype(dtype))
+    return gx.bijectors.Compose([scale, affine(dtype)])
+
+
 def mixing(dtype: str) -> tfb.Bijector:
     return gx.bijectors.Invertible1x1Conv.random(D, seed=3, dtype=dtype)
 
@@ -294,6 +299,7 @@ BIJECTORS = [
     ),
     BijectorCase("batch_norm", batch_norm, dependencies=np.eye(D, dtype=bool), networks=0),
     BijectorCase("act_norm", act_norm, dependencies=np.eye(D, dtype=bool), networks=0),
+    BijectorCase("standardized", standardized, dependencies=_coupling_dependencies(HALVES)),
     BijectorCase("composed", composed, networks=2),
     BijectorCase("nested_conditional", nested_conditional, context=CONTEXT, networks=2),
     BijectorCase("bound", bound, networks=2),

@@ -15,14 +15,14 @@ PACKAGE = pathlib.Path(tfp_genext.__file__).parent
 FLOORS = [
     {"budget"},
     {"_backend", "_version", "checks"},
-    {"_public_names", "leading_dims", "masks", "numerics", "replicas"},
+    {"_public_names", "leading_dims", "masks", "moments", "numerics", "replicas"},
     {"one_evaluation"},
     {"networks", "layers", "transformers"},
     {"tracking"},
     {"bijectors"},
     {"saving"},
     {"distributions", "flows"},
-    {"contexts", "autoregressive", "warmup"},
+    {"adaptation", "contexts", "autoregressive", "warmup"},
     {"serving", "objectives"},
     {"models", "callbacks"},
 ]

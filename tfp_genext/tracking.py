@@ -266,17 +266,35 @@ def networks(holder: Any) -> list[keras.Layer]:
     return list(_leaves(holder, keras.Layer)) if isinstance(holder, tf.Module) else []
 
 
-def loose_variables(module: Any) -> list[keras.Variable]:
+def loose_variables(module: Any, known: Sequence[keras.Variable] = ()) -> list[keras.Variable]:
     """Returns, as Keras variables that share storage, the variables that no Keras layer holds.
 
     Wrapping what a layer already holds would make an optimizer update it twice.
+
+    Args:
+      module: a distribution or bijector.
+      known: Keras variables returned before, which optimizers know: the same ones are returned.
     """
     if not isinstance(module, tf.Module):
         return []
+    wrapped = {id(variable._value): variable for variable in known}
     held = {id(v._value) for network in networks(module) for v in network.variables}
     found = list(_leaves(module, keras.Variable))
     held.update(id(v._value) for v in found)
-    return [*found, *(_SharedVariable(v) for v in module.variables if id(v) not in held)]
+    loose = [v for v in module.variables if id(v) not in held]
+    return [*found, *(wrapped[id(v)] if id(v) in wrapped else _SharedVariable(v) for v in loose)]
+
+
+def replace_variables(
+    layer: keras.Layer, kept: list[keras.Variable], variables: Sequence[keras.Variable]
+) -> None:
+    """Replaces the variables in a list that a Keras layer tracks, also after it was built."""
+    locked = layer._tracker.locked
+    layer._tracker.unlock()
+    kept.clear()
+    kept.extend(variables)
+    if locked:
+        layer._tracker.lock()
 
 
 def variables(holder: Any) -> list[tf.Variable]:

@@ -88,3 +88,33 @@ def test_models_without_images_are_refused(tmp_path):
     plain = keras.Sequential([keras.layers.Dense(1)])
     with pytest.raises(ValueError, match="`model` must be one with a method `sample`.*Received"):
         fitted(plain, gx.callbacks.SampleGrid(tmp_path))
+
+
+class Shades(Images):
+    """Something whose samples lie between two values."""
+
+    def __init__(self, low, high):
+        super().__init__()
+        self._low, self._high = low, high
+
+    def sample(self, n, seed=None, conditional_input=None):
+        return self._low + (self._high - self._low) * super().sample(n, seed)
+
+
+@pytest.mark.parametrize(
+    ("samples", "options"),
+    [((0.0, 255.0), {}), ((0.0, 1.0), {"value_range": (0, 255)}), ((0.5, 0.5), {})],
+)
+def test_a_range_that_shows_nothing_is_warned_of_once(samples, options, tmp_path):
+    callback = gx.callbacks.SampleGrid(tmp_path, **options)
+    with pytest.warns(
+        UserWarning, match=r"`value_range` must be .* Received: value_range="
+    ) as told:
+        fitted(Shades(*samples), callback, epochs=2)
+    assert len([w for w in told if "value_range" in str(w.message)]) == 1
+
+
+@pytest.mark.parametrize("samples", [(-3.0, 4.0), (0.3, 0.6)])
+def test_samples_near_the_range_are_not(samples, tmp_path, recwarn):
+    fitted(Shades(*samples), gx.callbacks.SampleGrid(tmp_path))
+    assert not [w for w in recwarn if "value_range" in str(w.message)]

@@ -12,6 +12,7 @@ from tfp_genext.bijectors.invertible_conv import Invertible1x1Conv
 from tfp_genext.bijectors.partial import Partial
 from tfp_genext.bijectors.permute import Permute
 from tfp_genext.bijectors.squeeze import Squeeze
+from tfp_genext.bijectors.standardize import Standardize
 from tfp_genext.one_evaluation import OneEvaluationBijector
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Permute",
     "SplineCoupling",
     "Squeeze",
+    "Standardize",
 ]
 
 __getattr__, __dir__ = face(__name__, __all__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_genext import checks
+
+# How many widths of the range samples may lie beyond its middle, as those of an untrained model do.
+_FAR_BEYOND = 20.0
+# A share of the range in which samples that fill no more of it look all alike.
+_INVISIBLE = 0.02
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -26,7 +32,8 @@ class SampleGrid(keras.callbacks.Callback):
         Default: 8, or as many as there are contexts.
       columns: of samples. Default: 8.
       every: epochs from a picture to the next. Default: 1.
-      value_range: the values of black and of white; `(1, 0)` draws ink on paper. Default: `(0, 1)`.
+      value_range: the values of black and of white; `(1, 0)` draws ink on paper. Samples far out of
+        it, or all alike in it, are warned of. Default: `(0, 1)`.
       conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model. Default:
         none.
       seed: as `model.sample` takes it. Default: `[0, 1]`.
@@ -72,6 +79,7 @@ class SampleGrid(keras.callbacks.Callback):
         self._every = checks.positive_int("every", every)
         self._range = _checked_range(value_range)
         self._seed = checks.seed("seed", seed)
+        self._warned = False
         self._context = None
         if conditional_input is not None:
             self._context = np.asarray(conditional_input)
@@ -83,6 +91,7 @@ class SampleGrid(keras.callbacks.Callback):
         if not callable(getattr(self.model, "sample", None)):
             raise ValueError(checks.message("model", "one with a method `sample`", self.model))
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._warned = False
         self._write(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -91,10 +100,27 @@ class SampleGrid(keras.callbacks.Callback):
 
     def _write(self, epoch: int) -> None:
         low, high = self._range
-        share = (_images(self._samples()) - low) / (high - low)
+        images = _images(self._samples())
+        share = (images - low) / (high - low)
+        self._warn_of_range(share.numpy(), images.numpy())
         pixels = tf.cast(tf.round(255.0 * tf.clip_by_value(share, 0.0, 1.0)), tf.uint8)
         path = self._directory / f"epoch_{epoch:04d}.png"
         tf.io.write_file(str(path), tf.io.encode_png(_joined(pixels)))
+
+    def _warn_of_range(self, share: np.ndarray, images: np.ndarray) -> None:
+        """Warns, once a training, if the pictures would show black and white alone, or nothing."""
+        beyond = np.abs(share - 0.5).max() > _FAR_BEYOND
+        invisible = share.max() - share.min() < _INVISIBLE
+        if self._warned or not (beyond or invisible):
+            return
+        self._warned = True
+        warnings.warn(
+            "`value_range` must be the values of black and white, such as (0, 255) for pixels of "
+            f"8 bits. Received: value_range={self._range}, for samples between "
+            f"{images.min():.4g} and {images.max():.4g}",
+            UserWarning,
+            stacklevel=2,
+        )
 
     def _samples(self) -> tf.Tensor:
         """Returns samples, `[rows, columns, *event]`."""

@@ -162,6 +162,18 @@ class Conditional(keras.layers.Layer):
             bijector = bijectors.Conditioned(bijector, context)
         return tfd.TransformedDistribution(self.head(of_head), bijector)
 
+    def with_bijector(self, bijector: tfb.Bijector) -> Conditional:
+        """Sets the bijector on top of the head's distribution, and returns this layer."""
+        self._bijector = bijector
+        self._held = {**self._held, "bijector": bijector}
+        self._inner_networks = [n for h in self._held.values() for n in tracking.networks(h)]
+        known = list(self._loose_variables)
+        variables = [
+            v for held in self._held.values() for v in tracking.loose_variables(held, known)
+        ]
+        tracking.replace_variables(self, self._loose_variables, variables)
+        return self
+
     def check_values(self, x: np.ndarray) -> None:
         """Raises `ValueError` where an array holds events outside the support."""
         if self._bijector is None:

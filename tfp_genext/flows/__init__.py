@@ -8,6 +8,7 @@ from tfp_genext.flows.autoregressive import iaf, maf
 from tfp_genext.flows.coupling import nice, real_nvp
 from tfp_genext.flows.image import glow, pixels, real_nvp_images, tempered
 from tfp_genext.flows.neural import naf, nsf
+from tfp_genext.flows.standardized import standardized
 from tfp_genext.flows.tools import (
     bijector_kwargs,
     condition,
@@ -29,6 +30,7 @@ __all__ = [
     "pixels",
     "real_nvp",
     "real_nvp_images",
+    "standardized",
     "tempered",
 ]
 

@@ -38,8 +38,10 @@ class Binarize(NoisyPixels):
       Zeros and ones, of the shape of x and the layer's variable dtype.
 
     Raises:
-      ValueError: for a scale that is not above 0; for numbers beyond 0 and `scale`, in all that
-        models are given.
+      ValueError: for a scale that is not above 0; for numbers beyond 0 and `scale`, and for
+        intensities that are scaled to 0 ... 1 already while `scale` is not 1, eagerly and in all
+        that models are given. A graph of one's own raises `tf.errors.InvalidArgumentError` for
+        numbers beyond 0 and `scale`, and under XLA nothing.
 
     Example:
 
@@ -62,12 +64,28 @@ class Binarize(NoisyPixels):
         self.scale = checks.positive_number("scale", scale)
 
     def call(self, x: Any, training: bool | None = False) -> Any:
+        x = self.checked(x)
         intensity = tf.cast(x, self.variable_dtype) / self.scale
         noise = self.noise(tf.round(_STEPS * intensity), training)
         return tf.cast(noise < intensity, self.variable_dtype)
 
+    def assertions(self, x: tf.Tensor) -> list[tf.Operation]:
+        """Returns operations that raise, if a graph runs them, for numbers beyond 0 and `scale`."""
+        exact = tf.cast(x, tf.float64)
+        expected = f"`x` must hold intensities from 0 to {self.scale:g}"
+        return [
+            tf.debugging.assert_non_negative(exact, expected),
+            tf.debugging.assert_less_equal(exact, tf.constant(self.scale, exact.dtype), expected),
+        ]
+
     def check_values(self, x: np.ndarray) -> None:
-        """Raises `ValueError` where an array holds numbers that are no intensities."""
+        """Raises `ValueError` if an array holds numbers that are not intensities."""
+        if self.scale > 1.0 and x.size and 0.0 < x.max() <= 1.0 and x.dtype.kind == "f":
+            raise ValueError(
+                f"`x` must hold intensities from 0 to {self.scale:g}: images scaled to 0 ... 1 "
+                f"take `Binarize(scale=1.0)`. Received: {x.size} entries between {x.min():g} and "
+                f"{x.max():g}"
+            )
         wrong = np.count_nonzero((x < 0) | (x > self.scale))
         if wrong:
             raise ValueError(

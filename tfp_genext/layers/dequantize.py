@@ -68,12 +68,7 @@ class Dequantize(NoisyPixels):
 
     def call(self, x: Any, training: bool | None = False) -> Any:
         dtype = tf.as_dtype(self.variable_dtype)
-        x = tf.convert_to_tensor(x)
-        if tf.executing_eagerly():
-            self.check_values(x.numpy())
-        else:
-            with tf.control_dependencies(self.assertions(x)):
-                x = tf.identity(x)
+        x = self.checked(x)
         noise = self.noise(x, training)
         # So coarse that no sum is rounded up to the next value.
         digits = np.finfo(dtype.as_numpy_dtype).nmant + 1 - (self.num_values - 1).bit_length()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from typing import Any
 
@@ -28,6 +29,23 @@ class NoisyPixels(keras.layers.Layer):
         self.seed = checks.positive_int("seed", seed, minimum=0)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.built = True
+
+    @abc.abstractmethod
+    def check_values(self, x: np.ndarray) -> None:
+        """Raises `ValueError` if an array holds numbers that the layer does not take."""
+
+    @abc.abstractmethod
+    def assertions(self, x: tf.Tensor) -> list[tf.Operation]:
+        """Returns operations that raise for such numbers, if a graph runs them."""
+
+    def checked(self, x: Any) -> tf.Tensor:
+        """Returns a tensor after checking its values, eagerly or where a graph runs."""
+        x = tf.convert_to_tensor(x)
+        if tf.executing_eagerly():
+            self.check_values(x.numpy())
+            return x
+        with tf.control_dependencies(self.assertions(x)):
+            return tf.identity(x)
 
     def noise(self, x: tf.Tensor, training: bool | None) -> tf.Tensor:
         """Returns numbers in [0, 1), of the shape of whole numbers x: a hash of them, or fresh."""

@@ -13,9 +13,13 @@ import tensorflow as tf
 
 from tfp_genext import checks, tracking
 from tfp_genext.models import data as data_lib
-from tfp_genext.models import losses, noise
+from tfp_genext.models import first_look, losses, noise
 from tfp_genext.models.distributed import DistributedModel
 from tfp_genext.models.whole import WholeModel, bound_arguments
+from tfp_genext.moments import ColumnMoments
+
+# How many rows of arrays are looked at at once.
+_ROWS = 1000
 
 
 class CheckedModel(DistributedModel, WholeModel):
@@ -28,6 +32,7 @@ class CheckedModel(DistributedModel, WholeModel):
     _loss_name: str
     _predictions: str
     _parts: str
+    preprocessing: keras.layers.Layer | None = None
     # Whether rows of data may have weights.
     _weighs_rows = True
 
@@ -78,8 +83,10 @@ class CheckedModel(DistributedModel, WholeModel):
             call["validation_data"] = validation.parts
         batch_size = call.get("batch_size") or 32
         if self.compiled:  # Keras raises where it is not.
-            data = self._initialize(data, batch_size)
+            first = {"data": data, "batch_size": batch_size}
+            first["data"] = self._with_clear_errors(self._initialize, first)
             self._build_optimizers()
+            data = self._with_clear_errors(self._look_at, first)
         if self._check.loses_digits(data):
             data = data_lib.batched(data, batch_size, shuffle=call.get("shuffle", True))
             call.pop("batch_size", None)
@@ -145,6 +152,48 @@ class CheckedModel(DistributedModel, WholeModel):
         # Keras gives each replica all rows, and returns what all of them made of them.
         return keras.tree.map_structure(lambda made: made[:rows], super().predict_on_batch(x))
 
+    def adapt(self, x: Any, y: Any = None, *, sample_weight: Any = None) -> None:
+        """Learns the scale of the data: mean and standard deviation of each column.
+
+        They become a `gx.bijectors.Standardize` inside the model, as `keras.layers.Normalization`
+        is for inputs: its networks see data of mean 0 and standard deviation 1, while log-densities
+        and samples stay in the data's own units. Columns are the entries of the last axis. One that
+        does not vary keeps the scale 1; positive data, as of a gamma distribution, are scaled and
+        not shifted.
+
+        Call it before `fit`. A second call replaces the scale of the first.
+
+        Args:
+          x: data as `fit` takes them: an array, a frame, or a dataset or generator of batches;
+            contexts, of a conditional model.
+          y: events, of a conditional model.
+          sample_weight: weights of the rows `[N]`. Default: 1 each.
+
+        Raises:
+          TypeError, ValueError: if the data are not such as `fit` takes, or the values of the
+            distribution are discrete or within bounds, so that their scale is fixed.
+        """
+        data = self._training_data({"x": x, "y": y, "sample_weight": sample_weight})
+        values = self._adaptable_values()
+        moments = ColumnMoments()
+        for first, second, weights in data_lib.batches(data, _ROWS):
+            _, events = self._check.batch(first, self._target(second), weights)
+            scaled = values(self._prepared(events, training=False))
+            moments.update(scaled.numpy(), None if weights is None else np.asarray(weights))
+        if not moments.seen:
+            raise ValueError(data_lib.EMPTY)
+        with self.distribute_strategy.scope():
+            self._adapt(moments)
+        # What was traced before knows nothing of the scale.
+        self.train_function = self.test_function = self.predict_function = None
+
+    def _adaptable_values(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns a function from prepared events to the values whose scale is learned."""
+        raise NotImplementedError(f"{type(self).__name__} has no scale to adapt.")
+
+    def _adapt(self, moments: ColumnMoments) -> None:
+        """Sets the scale of the data to their moments."""
+
     def sample(self, n: int, seed: Any = None, *, conditional_input: Any = None) -> tf.Tensor:
         """Draws samples.
 
@@ -188,6 +237,10 @@ class CheckedModel(DistributedModel, WholeModel):
         context = tf.cast(conditional_input, self.variable_dtype)
         checks.context("conditional_input", context, self.conditional_event_shape or ())
         return context
+
+    def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:
+        """Returns data as the density takes them."""
+        return self.prepared(x, training=training)
 
     def prepared(self, x: Any, *, training: bool) -> tf.Tensor:
         """Returns data as the networks take them."""
@@ -237,6 +290,45 @@ class CheckedModel(DistributedModel, WholeModel):
         del batch_size
         return data
 
+    def _look_at(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
+        """Warns of a first batch on which training would go wrong in silence.
+
+        Returns the data with nothing of it lost.
+        """
+        if not self._has_density or isinstance(data.x, tf.distribute.DistributedDataset):
+            return data
+        data, (x, y) = data_lib.first_batch(data, _ROWS)
+        context, events = self._check.batch(x, self._target(y), None)
+        prepared = self._prepared(events, training=False)
+        if self.preprocessing is None:
+            first_look.warn_of_lattices(first_look.as_array(events))
+        else:
+            first_look.refuse_change_of_scale(
+                self.preprocessing, first_look.as_array(events), prepared.numpy()
+            )
+        if int(self._step) == 0:
+            apart = slice(None, None, max(1, len(prepared) // batch_size))
+            residuals = self._residuals(
+                prepared[apart], None if context is None else context[apart]
+            )
+            if residuals is not None:
+                first_look.warn_of_distance(prepared[apart].numpy(), residuals.numpy())
+        return data
+
+    def _target(self, y: Any) -> Any:
+        """Returns events beside contexts; a target of an unconditional model is not read."""
+        return y if self._check.conditional else None
+
+    @property
+    def _has_density(self) -> bool:
+        """Whether the model has a density of continuous data."""
+        return False
+
+    def _residuals(self, x: tf.Tensor, context: Any) -> tf.Tensor | None:
+        """Returns prepared events in standard deviations from the mean, `None` if not known."""
+        del x, context
+        return None
+
     def _build_optimizers(self) -> None:
         """Makes the variables of optimizers, which a step that makes them is traced twice for."""
         optimizers = self._optimizers()
@@ -277,10 +369,19 @@ class CheckedModel(DistributedModel, WholeModel):
             raise data_lib.clear_error(error, self._loss_name) from error
 
 
-def checked_layer(preprocessing: Any) -> keras.layers.Layer | None:
-    """Returns a layer that data go through, or `None`, after checking it."""
-    if preprocessing is not None and not isinstance(preprocessing, keras.layers.Layer):
+def checked_layer(preprocessing: Any, *, rescales: bool) -> keras.layers.Layer | None:
+    """Returns a layer that data go through, or `None`, after checking it.
+
+    Args:
+      preprocessing: the layer.
+      rescales: whether it may change the scale of the data, as for discrete ones.
+    """
+    if preprocessing is None:
+        return None
+    if not isinstance(preprocessing, keras.layers.Layer):
         raise TypeError(checks.message("preprocessing", "a Keras layer, or None", preprocessing))
+    if not rescales:
+        first_look.refuse_rescaling(tracking.layers(preprocessing))
     return preprocessing
 
 

@@ -268,6 +268,19 @@ def first_batch(data: Data, batch_size: int) -> tuple[Data, tuple[Any, Any]]:
     return data, (x, y)
 
 
+def batches(data: Data, rows: int) -> Iterator[tuple[Any, Any, Any]]:
+    """Yields data in batches `(x, y, sample_weight)`: of so many rows of arrays, else as given."""
+    if is_stream(data.x):
+        source = data.x
+        if isinstance(source, keras.utils.PyDataset):
+            source = (data.x[i] for i in range(data.x.num_batches))
+        yield from map(keras.utils.unpack_x_y_sample_weight, source)
+        return
+    for first in range(0, len(data.x), rows):
+        x, y, weights = (None if p is None else p[first : first + rows] for p in data.parts)
+        yield x, y, weights
+
+
 def _chained(first: Any, rest: Iterator) -> Iterator:
     # Keras takes generators, and no other iterators.
     yield first

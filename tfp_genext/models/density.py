@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, contexts, flows, numerics, serving, tracking
+from tfp_genext import adaptation, checks, contexts, flows, numerics, serving, tracking
 from tfp_genext.bijectors import act_norm
 from tfp_genext.distributions import Conditional
+from tfp_genext.flows.standardized import new_scale, set_scale
 from tfp_genext.layers.preprocessing import undone
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses
 from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses, require_optimizer
+from tfp_genext.moments import ColumnMoments
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -107,7 +110,7 @@ class DensityModel(CheckedModel):
             getattr(preprocessing or distribution, "check_values", None),
             getattr(preprocessing, "assertions", None),
         )
-        self.preprocessing = checked_layer(preprocessing)
+        self.preprocessing = checked_layer(preprocessing, rescales=not self._has_density)
         if not self._awaits_contexts:
             self._build_networks()
         self._loose_variables = tracking.loose_variables(distribution)
@@ -184,6 +187,28 @@ class DensityModel(CheckedModel):
         refuse_losses(loss, kwargs, "the loss is the NLL")
         require_optimizer("optimizer", optimizer)
         super().compile(optimizer=optimizer, **kwargs)
+
+    @functools.cached_property
+    def _has_density(self) -> bool:
+        return adaptation.continuous(self.distribution)
+
+    def _residuals(self, x: tf.Tensor, context: Any) -> tf.Tensor | None:
+        return adaptation.residuals(contexts.bind(self.distribution, context), x)
+
+    def _adaptable_values(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        return adaptation.scale_place(self.distribution).values
+
+    def _adapt(self, moments: ColumnMoments) -> None:
+        place = adaptation.scale_place(self.distribution)
+        shifts = adaptation.moves(self.distribution)
+        if place.present is not None:
+            set_scale(place.present, moments, shifts=shifts)
+            return
+        scale = new_scale(moments, self._events.dtype, shifts=shifts)
+        self._distribution = place.build(scale)
+        variables = tracking.loose_variables(self.distribution, list(self._loose_variables))
+        tracking.replace_variables(self, self._loose_variables, variables)
+        self._build_networks()
 
     def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         samples = contexts.bind(self.distribution, context).sample(n, seed=seed)

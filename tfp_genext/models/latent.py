@@ -12,13 +12,16 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import budget, checks, contexts
+from tfp_genext import adaptation, budget, checks, contexts
+from tfp_genext.bijectors import Standardize
 from tfp_genext.distributions import Autoregressive
 from tfp_genext.objectives.draws import is_independent
 from tfp_genext.objectives.inference import Inference
 
 # How many rows a decoder sees at once where many latents are drawn for each.
 _ROWS = 20_000
+# Of draws that are only looked at.
+_ANY_SEED = (0, 0)
 
 
 class LatentModel:
@@ -30,6 +33,7 @@ class LatentModel:
       prior: p(z), single or conditional.
       context_shape: shape of one context event; `None` for no context.
       dtype: of what encoder and decoder are given.
+      scale: of the data; encoder and decoder see them standardised. Default: none.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class LatentModel:
         prior: Any,
         context_shape: tuple[int, ...] | None,
         dtype: str,
+        scale: Standardize | None = None,
     ) -> None:
         for name, part in (("encoder", encoder), ("decoder", decoder)):
             if not callable(part):
@@ -48,22 +53,42 @@ class LatentModel:
         self.prior = prior
         self.dtype = tf.as_dtype(dtype)
         self.context_shape = context_shape
+        self.scale = scale
         self.latents = contexts.event_spec(prior)
         self._check_prior()
         likelihood = self._facts("decoder", self.likelihood, self.latents.shape[1:])
         self.events = tf.TensorSpec([None, *likelihood.event_shape], likelihood.dtype, name="x")
         posterior = self._facts("encoder", self.posterior, self.events.shape[1:])
         self._check_posterior(posterior)
+        self.support = adaptation.base_support(likelihood)
         self.reparameterized = posterior.reparameterization_type == tfd.FULLY_REPARAMETERIZED
         self.kl_formula = self._knows_kl(posterior)
 
     def posterior(self, x: tf.Tensor, context: Any = None) -> tfd.Distribution:
         """Returns q(z | x) of prepared data `[N, *event]`."""
+        if self.scale is not None:
+            x = self.scale.inverse(tf.cast(x, self.scale.dtype))
         return _distribution("encoder", self.encoder, tf.cast(x, self.dtype), context)
 
     def likelihood(self, z: tf.Tensor, context: Any = None) -> tfd.Distribution:
         """Returns p(x | z) of latents `[N, *latent]`."""
-        return _distribution("decoder", self.decoder, tf.cast(z, self.dtype), context)
+        made = _distribution("decoder", self.decoder, tf.cast(z, self.dtype), context)
+        return made if self.scale is None else tfd.TransformedDistribution(made, self.scale)
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the decoder has a density."""
+        return self.support is not adaptation.Support.DISCRETE
+
+    def check_scalable(self) -> None:
+        """Raises `ValueError` if the scale of what the decoder makes is fixed."""
+        adaptation.check_scalable(self.support)
+
+    def sample_latents(self, x: tf.Tensor, context: Any = None) -> tf.Tensor:
+        """Returns a latent of the prior for each row of data, `[N, *latent]`."""
+        if context is None:
+            return self.prior.sample(tf.shape(x)[0], seed=_ANY_SEED)
+        return self.latents_of(1, _ANY_SEED, context)[0]
 
     def inference(self, x: tf.Tensor, context: Any = None) -> Inference:
         """Returns what a bound is computed of."""

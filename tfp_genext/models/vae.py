@@ -11,9 +11,19 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, flows, numerics, objectives, serving, tracking
+from tfp_genext import (
+    adaptation,
+    bijectors,
+    checks,
+    flows,
+    numerics,
+    objectives,
+    serving,
+    tracking,
+)
 from tfp_genext.bijectors import act_norm
 from tfp_genext.contexts import takes_context
+from tfp_genext.flows.standardized import new_scale, set_scale
 from tfp_genext.layers.preprocessing import undone
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, metrics, noise
@@ -21,6 +31,7 @@ from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses
 from tfp_genext.models.latent import LatentModel, middle
 from tfp_genext.models.served import vae_signatures
 from tfp_genext.models.whole import distinct
+from tfp_genext.moments import ColumnMoments
 from tfp_genext.objectives.inference import log_mean_exp
 
 # How many rows of data are prepared at once to be looked at.
@@ -79,6 +90,8 @@ class VAE(CheckedModel):
       eval_samples: latents for each row in the estimates of log p(x). Default: 10.
       bits_per_dim: whether to report `nll` in bits per dimension too. Default: `False`.
       seed: of the latents; an integer. Default: a new one.
+      scale: of the data, as `adapt` learns it: encoder and decoder then see data of mean 0 and
+        standard deviation 1. Default: none.
       **kwargs: further arguments of `keras.Model`, such as `name`.
 
     Raises:
@@ -134,16 +147,17 @@ class VAE(CheckedModel):
         eval_samples: int = 10,
         bits_per_dim: bool = False,
         seed: int | None = None,
+        scale: bijectors.Standardize | None = None,
         **kwargs: Any,
     ) -> None:
         serving.check_servable(prior, "prior")
         super().__init__(autocast=False, **kwargs)
         self.objective = _checked_objective(objective)
-        self.preprocessing = checked_layer(preprocessing)
         self.eval_samples = checks.positive_int("eval_samples", eval_samples)
         self.seed = noise.model_seed(seed)
         context = checks.optional_shape("conditional_event_shape", conditional_event_shape)
-        self._model = LatentModel(encoder, decoder, prior, context, self.variable_dtype)
+        self._model = LatentModel(encoder, decoder, prior, context, self.variable_dtype, scale)
+        self.preprocessing = checked_layer(preprocessing, rescales=not self._has_density)
         self.objective.check(
             reparameterized=self._model.reparameterized, kl_formula=self._model.kl_formula
         )
@@ -154,11 +168,16 @@ class VAE(CheckedModel):
             self._check_values,
             computed_in=self._model.dtype,
         )
-        parts = (encoder, decoder, prior)
+        parts = self._tfp_parts
         self._networks = distinct(n for part in parts for n in tracking.networks(part))
         self._loose_variables = distinct(v for p in parts for v in tracking.loose_variables(p))
         self._make_metrics(bits_per_dim)
         self.built = True
+
+    @property
+    def _tfp_parts(self) -> list[Any]:
+        parts = [self.encoder, self.decoder, self.prior, self._model.scale]
+        return [part for part in parts if part is not None]
 
     @property
     def encoder(self) -> Callable[..., tfd.Distribution]:
@@ -365,7 +384,32 @@ class VAE(CheckedModel):
             "decoder": self.decoder,
             "prior": self.prior,
             "preprocessing": self.preprocessing,
+            "scale": self._model.scale,
         }
+
+    @functools.cached_property
+    def _has_density(self) -> bool:
+        return self._model.continuous
+
+    def _residuals(self, x: tf.Tensor, context: Any) -> tf.Tensor | None:
+        z = self._model.sample_latents(x, context)
+        return adaptation.residuals(self._model.likelihood(z, context), x)
+
+    def _adaptable_values(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        self._model.check_scalable()
+        return tf.identity
+
+    def _adapt(self, moments: ColumnMoments) -> None:
+        shifts = self._model.support is adaptation.Support.REAL
+        if self._model.scale is not None:
+            set_scale(self._model.scale, moments, shifts=shifts)
+            return
+        self._model.scale = new_scale(moments, self._model.events.dtype, shifts=shifts)
+        known = list(self._loose_variables)
+        variables = distinct(
+            v for part in self._tfp_parts for v in tracking.loose_variables(part, known)
+        )
+        tracking.replace_variables(self, self._loose_variables, variables)
 
     @functools.cached_property
     def _estimate(self) -> Callable[..., tf.Tensor]:

@@ -1,0 +1,141 @@
+"""Scales of data inside densities of any kind, and the kinds that have none."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from tfp_genext import checks
+from tfp_genext.distributions import Autoregressive, Conditional
+from tfp_genext.distributions.context_head import ContextHead
+from tfp_genext.flows.standardized import ScalePlace, in_bijector, in_distribution
+
+# Far out on the real line, where the image of a map shows its bounds.
+_FAR = 30.0
+
+
+class Support(enum.Enum):
+    """Kinds of values that the entries of a distribution take."""
+
+    REAL = "all real numbers"
+    POSITIVE = "positive numbers"
+    BOUNDED = "numbers within bounds"
+    DISCRETE = "discrete values"
+
+
+def support(distribution: tfd.Distribution) -> Support:
+    """Returns the kind of values that the entries of an ordinary distribution take."""
+    if isinstance(distribution, (tfd.Independent, tfd.Sample)):
+        return support(distribution.distribution)
+    if isinstance(distribution, tfd.MixtureSameFamily):
+        return support(distribution.components_distribution)
+    if isinstance(distribution, Autoregressive):
+        entry = distribution.head.entry()
+        return support(entry(tf.zeros([entry.params_size], distribution.dtype)))
+    try:
+        to_support = distribution.experimental_default_event_space_bijector()
+    except NotImplementedError:
+        return Support.BOUNDED  # Unknown: nothing may be assumed.
+    if to_support is None:
+        return Support.DISCRETE
+    return _image(to_support)
+
+
+def _image(bijector: tfb.Bijector) -> Support:
+    if bijector.forward_min_event_ndims != 0:
+        return Support.BOUNDED
+    dtype = bijector.dtype or tf.float32
+    low = bijector.forward(tf.constant(-_FAR, dtype)).numpy().max()
+    high = bijector.forward(tf.constant(_FAR, dtype)).numpy().min()
+    if high < 0.5 * _FAR:
+        return Support.BOUNDED
+    return Support.REAL if low < -0.5 * _FAR else Support.POSITIVE
+
+
+def continuous(distribution: Any) -> bool:
+    """Tells whether a distribution, flow or conditional distribution has a density."""
+    return base_support(distribution) is not Support.DISCRETE
+
+
+def base_support(distribution: Any) -> Support:
+    """Returns the support of the distribution beneath all bijectors."""
+    if isinstance(distribution, Conditional):
+        head = distribution.head
+        if isinstance(head, ContextHead):
+            return support(head.distribution)
+        return support(head(tf.zeros([head.params_size], distribution.variable_dtype)))
+    while isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
+        distribution = distribution.distribution
+    return support(distribution)
+
+
+def residuals(distribution: tfd.Distribution, x: tf.Tensor) -> tf.Tensor | None:
+    """Returns data in standard deviations from the mean of a density, or of a flow's base.
+
+    Args:
+      distribution: an ordinary distribution.
+      x: events `[N, *event_shape]`.
+
+    Returns:
+      Residuals `[N, ...]`; `None` if mean or standard deviation are not known.
+    """
+    while isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
+        x = distribution.bijector.inverse(x)
+        distribution = distribution.distribution
+    try:
+        return (x - distribution.mean()) / distribution.stddev()
+    except NotImplementedError:
+        return None
+
+
+def scale_place(distribution: Any) -> ScalePlace:
+    """Returns the place of the scale of the data in a distribution or conditional distribution.
+
+    Raises:
+      ValueError: if it has none: its values are discrete or bounded.
+    """
+    if isinstance(distribution, Conditional):
+        return _in_conditional(distribution)
+    place = in_distribution(distribution)
+    if not isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
+        check_scalable(support(distribution))
+        _check_unconditional(distribution)
+    return place
+
+
+def moves(distribution: Any) -> bool:
+    """Tells whether the location of data may move, or their scale alone, as for positive ones."""
+    if isinstance(distribution, Conditional):
+        bare = distribution.bijector is None
+    else:
+        bare = not isinstance(getattr(distribution, "bijector", None), tfb.Bijector)
+    return not bare or base_support(distribution) is Support.REAL
+
+
+def _in_conditional(distribution: Conditional) -> ScalePlace:
+    if distribution.bijector is None:
+        check_scalable(base_support(distribution))
+        return ScalePlace([], distribution.with_bijector)
+    inner = in_bijector(distribution.bijector)
+    return ScalePlace(
+        inner.outer, lambda scale: distribution.with_bijector(inner.build(scale)), inner.present
+    )
+
+
+def check_scalable(found: Support) -> None:
+    """Raises `ValueError` if values of a kind have a fixed scale."""
+    if found in (Support.BOUNDED, Support.DISCRETE):
+        raise ValueError(
+            "`adapt` must be called on a density of real or positive numbers, whose units can "
+            f"change. Received: a distribution of {found.value}"
+        )
+
+
+def _check_unconditional(distribution: Any) -> None:
+    if isinstance(distribution, Autoregressive) and distribution.conditional_event_shape:
+        expected = "a flow, a Conditional or an unconditional distribution, for `adapt`"
+        raise ValueError(checks.message("distribution", expected, distribution))

@@ -1,0 +1,175 @@
+"""The scale of the data inside a density."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.bijectors.chain import _Chain
+
+from tfp_genext import checks
+from tfp_genext.bijectors import Compose, Standardize
+from tfp_genext.moments import ColumnMoments
+
+
+@dataclasses.dataclass(frozen=True)
+class ScalePlace:
+    """The place in a density or bijector where the scale of the data belongs.
+
+    Fixed outer bijectors, those without variables such as `tfb.Exp`, `tfb.SoftmaxCentered` or
+    `gx.flows.pixels`, stay outside of it: they map all real numbers to the support of the data.
+
+    Args:
+      outer: fixed bijectors between the data and that place, outermost first.
+      build: from a `Standardize` to the density or bijector that holds it there.
+      present: the `Standardize` that is there already, if any.
+    """
+
+    outer: list[tfb.Bijector]
+    build: Callable[[Standardize], Any]
+    present: Standardize | None = None
+
+    def values(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns data as they arrive at the place."""
+        for bijector in self.outer:
+            x = bijector.inverse(x)
+        return x
+
+
+def in_bijector(bijector: tfb.Bijector) -> ScalePlace:
+    """Returns the place of the scale in a bijector."""
+    if isinstance(bijector, Standardize):
+        return ScalePlace([], lambda scale: scale, bijector)
+    if isinstance(bijector, _Chain):
+        return _in_chain(bijector)
+    if _has_variables(bijector):
+        return ScalePlace([], lambda scale: Compose([scale, bijector]))
+    return ScalePlace([bijector], lambda scale: Compose([bijector, scale]))
+
+
+def _in_chain(chain: _Chain) -> ScalePlace:
+    members = list(chain.bijectors)
+    for i, member in enumerate(members):
+        if isinstance(member, (Standardize, _Chain)) and _has_variables(member):
+            inner = in_bijector(member)
+
+            def build(scale: Standardize, i: int = i, inner: ScalePlace = inner) -> tfb.Bijector:
+                return Compose([*members[:i], inner.build(scale), *members[i + 1 :]])
+
+            return ScalePlace([*members[:i], *inner.outer], build, inner.present)
+        if _has_variables(member):
+            return ScalePlace(
+                members[:i], lambda scale, i=i: Compose([*members[:i], scale, *members[i:]])
+            )
+    return ScalePlace(members, lambda scale: Compose([*members, scale]))
+
+
+def in_distribution(distribution: tfd.Distribution) -> ScalePlace:
+    """Returns the place of the scale in a density."""
+    bijector = getattr(distribution, "bijector", None)
+    if not isinstance(bijector, tfb.Bijector):
+        return ScalePlace([], lambda scale: tfd.TransformedDistribution(distribution, scale))
+    base = distribution.distribution
+    if _has_variables(bijector) or not _has_variables(base):
+        inner = in_bijector(bijector)
+        return dataclasses.replace(
+            inner, build=lambda scale: _transformed(distribution, base, inner.build(scale))
+        )
+    inner = in_distribution(base)
+    return ScalePlace(
+        [bijector, *inner.outer],
+        lambda scale: _transformed(distribution, inner.build(scale), bijector),
+        inner.present,
+    )
+
+
+def standardized(distribution: tfd.Distribution, x: Any) -> tfd.Distribution:
+    """Returns a density of data at their own scale, whose inside sees them standardised.
+
+        log p(x) = log p_0((x - mean) / std) - sum(log(std))
+
+    Mean and standard deviation of each column of `x`, along the last axis, go into a
+    `gx.bijectors.Standardize` beneath fixed outer bijectors such as `tfb.Exp`. A column that does
+    not vary keeps the scale 1. `DensityModel.adapt` does the same for a model.
+
+    Args:
+      distribution: a flow, or another density of real numbers; it is not changed, shares its
+        variables with what is returned, and goes on speaking of standardised data itself.
+      x: data `[N, *event_shape]`.
+
+    Returns:
+      A `tfd.Distribution` of the same event shape.
+
+    Raises:
+      TypeError: if `distribution` is not a `tfd.Distribution`, or `x` of another dtype.
+      ValueError: if `x` is of another shape, empty, or not finite.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    x = 1000.0 + 50.0 * tf.random.stateless_normal([200, 2], seed=[1, 2])
+    flow = gx.flows.standardized(gx.flows.maf([2], num_layers=2, hidden_units=[8]), x)
+    assert 900.0 < float(tf.reduce_mean(flow.sample(100, seed=[3, 4]))) < 1100.0
+    ```
+    """
+    if not isinstance(distribution, tfd.Distribution):
+        raise TypeError(checks.message("distribution", "a tfd.Distribution", distribution))
+    x = tf.convert_to_tensor(x, dtype_hint=None if hasattr(x, "dtype") else distribution.dtype)
+    checks.event("x", x, distribution.event_shape.as_list(), distribution.dtype)
+    checks.rows("x", x)
+    place = in_distribution(distribution)
+    moments = ColumnMoments()
+    moments.update(place.values(x).numpy())
+    if place.present is not None:
+        set_scale(place.present, moments)
+        return distribution
+    return place.build(new_scale(moments, distribution.dtype))
+
+
+def loc_and_scale(
+    moments: ColumnMoments, dtype: tf.DType, *, shifts: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns location and scale of data by their moments; a column that is constant has scale 1.
+
+    Args:
+      moments: of the data.
+      dtype: in which the data are rounded.
+      shifts: whether the location may move; else it is 0, and the scale the root mean square.
+    """
+    constant = moments.constant(float(np.finfo(dtype.as_numpy_dtype).eps))
+    if not shifts:
+        scale = moments.root_mean_square()
+        return np.zeros_like(scale), np.where(scale > 0.0, scale, 1.0)
+    return moments.mean, np.where(constant, 1.0, moments.stddev)
+
+
+def new_scale(moments: ColumnMoments, dtype: tf.DType, *, shifts: bool = True) -> Standardize:
+    """Returns a `Standardize` on new variables, set to the moments of data."""
+    return Standardize.of(*loc_and_scale(moments, dtype, shifts=shifts), dtype)
+
+
+def set_scale(scale: Standardize, moments: ColumnMoments, *, shifts: bool = True) -> None:
+    """Sets a `Standardize` to the moments of data."""
+    loc, width = loc_and_scale(moments, scale.loc.dtype, shifts=shifts)
+    scale.loc.assign(loc)
+    scale.scale.assign(width)
+
+
+def _transformed(
+    old: tfd.Distribution, base: tfd.Distribution, bijector: tfb.Bijector
+) -> tfd.Distribution:
+    return tfd.TransformedDistribution(
+        base, bijector, validate_args=old.validate_args, name=old.name
+    )
+
+
+def _has_variables(part: Any) -> bool:
+    return isinstance(part, tf.Module) and bool(part.variables)
