@@ -54,19 +54,16 @@ def in_bijector(bijector: tfb.Bijector) -> ScalePlace:
 
 def _in_chain(chain: _Chain) -> ScalePlace:
     members = list(chain.bijectors)
-    for i, member in enumerate(members):
-        if isinstance(member, (Standardize, _Chain)) and _has_variables(member):
-            inner = in_bijector(member)
-
-            def build(scale: Standardize, i: int = i, inner: ScalePlace = inner) -> tfb.Bijector:
-                return Compose([*members[:i], inner.build(scale), *members[i + 1 :]])
-
-            return ScalePlace([*members[:i], *inner.outer], build, inner.present)
-        if _has_variables(member):
-            return ScalePlace(
-                members[:i], lambda scale, i=i: Compose([*members[:i], scale, *members[i:]])
-            )
-    return ScalePlace(members, lambda scale: Compose([*members, scale]))
+    fixed = next((i for i, m in enumerate(members) if _has_variables(m)), len(members))
+    outer, rest = members[:fixed], members[fixed:]
+    if not rest or not isinstance(rest[0], (Standardize, _Chain)):
+        return ScalePlace(outer, lambda scale: Compose([*outer, scale, *rest]))
+    inner = in_bijector(rest[0])
+    return ScalePlace(
+        [*outer, *inner.outer],
+        lambda scale: Compose([*outer, inner.build(scale), *rest[1:]]),
+        inner.present,
+    )
 
 
 def in_distribution(distribution: tfd.Distribution) -> ScalePlace:

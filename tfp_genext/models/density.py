@@ -34,6 +34,10 @@ class DensityModel(CheckedModel):
     call takes contexts before events, `fit(c, x)`, `evaluate(c, x)`, `predict((c, x))`. So does a
     `gx.distributions.Conditional`, and makes the model a probabilistic regression.
 
+    Data of any scale train well after `adapt(x)`, which puts their mean and standard deviation into
+    the density. `fit` warns of a first batch that an untrained density would not reach, and of
+    columns that hold whole numbers only.
+
     Metrics are `nll`, in nats, the weighted mean over all rows, and on request `bits_per_dim`.
     Keras averages `loss` over batches: with weights, `val_nll` is the one to monitor, to which
     `EarlyStopping` wants `mode="min"` said. User metrics are called with the events as `y_true` and
@@ -46,10 +50,10 @@ class DensityModel(CheckedModel):
       distribution: of empty batch shape and known event shape, with at least one trainable variable
         to be fitted; or a `gx.distributions.Conditional`.
       preprocessing: a Keras layer that every event goes through before the density, called with
-        `training`, such as `gx.layers.Dequantize` for images of whole numbers; its noise belongs to
-        the model, and `model.distribution` is the density of what it returns. If the layer has a
-        method `inverse`, as `Dequantize` has, samples are given back by it in the units of the
-        data. Default: none.
+        `training`, and that keeps the scale of continuous data, such as `gx.layers.Dequantize` for
+        images of whole numbers; its noise belongs to the model, and `model.distribution` is the
+        density of what it returns. If the layer has a method `inverse`, samples are given back by
+        it in the units of the data. Default: none.
       bits_per_dim: whether to report bits per dimension too, for integer-valued data such as
         images. Default: `False`.
       conditional_event_shape: shape of one context event, where the networks do not say it
