@@ -20,7 +20,7 @@ FLOORS = [
     {"networks", "layers", "transformers"},
     {"tracking"},
     {"bijectors"},
-    {"saving"},
+    {"binding", "saving"},
     {"distributions", "flows"},
     {"adaptation", "contexts", "autoregressive", "warmup"},
     {"serving", "objectives"},

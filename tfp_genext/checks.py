@@ -249,11 +249,18 @@ def event_after_batch(name: str, value: tf.Tensor, event: Sequence[int]) -> tf.T
     Raises:
       ValueError: where its last dimensions are others, or nobody knows how many it has.
     """
-    first = (value.shape.rank or 0) - len(event)
-    if value.shape.rank is None or first < 0 or not value.shape[first:].is_compatible_with(event):
-        shape = ", ".join(map(str, ("...", *event)))
-        raise ValueError(f"`{name}` must be of shape [{shape}]. Received: shape {value.shape}")
+    ends_in(name, value.shape, event)
+    first = value.shape.rank - len(event)
     return tf.ensure_shape(value, value.shape[:first].concatenate(event))
+
+
+def ends_in(name: str, shape: tf.TensorShape, event: Sequence[int]) -> None:
+    """Raises `ValueError` unless a shape is known to be `[..., *event]`."""
+    first = (shape.rank or 0) - len(event)
+    if shape.rank is None or first < 0 or not shape[first:].is_compatible_with(event):
+        expected = ", ".join(map(str, ("...", *event)))
+        received = shape if shape.rank is None else shape.as_list()
+        raise ValueError(f"`{name}` must be of shape [{expected}]. Received: shape {received}")
 
 
 def numeric(name: str, value: Any, dtype_hint: Any = None) -> tf.Tensor:

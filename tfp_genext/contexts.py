@@ -7,9 +7,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, flows
+from tfp_genext import binding, checks, flows
 from tfp_genext.distributions import Autoregressive, Conditional
-from tfp_genext.flows import tools
 
 
 def event_spec(distribution: Any) -> tf.TensorSpec:
@@ -23,8 +22,6 @@ def context_shape(distribution: Any) -> tuple[int, ...] | None:
     """Returns the shape of one context event, or `None` where there is none or it is not known."""
     if isinstance(distribution, Conditional):
         return distribution.input_event_shape
-    if isinstance(distribution, Autoregressive):
-        return distribution.conditional_event_shape
     return flows.conditional_event_shape(distribution)
 
 
@@ -39,17 +36,13 @@ def check_takes_context(distribution: Any, shape: tuple[int, ...]) -> None:
 
 def takes_context(distribution: Any) -> bool:
     """Tells whether a distribution is conditional."""
-    if isinstance(distribution, Autoregressive):
-        return distribution.conditional_event_shape is not None
-    return isinstance(distribution, Conditional) or tools.takes_context(distribution)
+    return isinstance(distribution, Conditional) or binding.takes_context(distribution)
 
 
 def log_prob(distribution: Any, x: tf.Tensor, context: Any = None) -> tf.Tensor:
     """Returns log p(x), or log p(x | context)."""
     if isinstance(distribution, Conditional):
         return distribution(context).log_prob(x)
-    if isinstance(distribution, Autoregressive):
-        return distribution.log_prob(x, conditional_input=context)
     return distribution.log_prob(x, **flows.bijector_kwargs(distribution, context))
 
 
@@ -71,6 +64,4 @@ def bind(distribution: Any, context: Any = None) -> tfd.Distribution:
     """Returns an ordinary distribution: with its context bound, where there is one."""
     if isinstance(distribution, Conditional):
         return distribution(context)
-    if context is not None and isinstance(distribution, Autoregressive):
-        return distribution.condition(context)
     return distribution if context is None else flows.condition(distribution, context)

@@ -212,12 +212,5 @@ def _check_condition(bijector: Any, conditional_input: tf.Tensor) -> None:
             f"{bijector.name}, in which no network does"
         )
     expected = conditional_event_shape(bijector)
-    shape = conditional_input.shape
-    if expected is None:
-        return
-    event = shape[max(0, shape.rank - len(expected)) :]
-    if not event.is_compatible_with(expected):
-        raise ValueError(
-            f"`conditional_input` must be of shape [{', '.join(['...', *map(str, expected)])}]. "
-            f"Received: shape {shape.as_list()}"
-        )
+    if expected is not None:
+        checks.ends_in("conditional_input", conditional_input.shape, expected)

@@ -8,17 +8,17 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, checks
+from tfp_genext import binding, checks
 from tfp_genext.bijectors import act_norm as act_norms
-from tfp_genext.bijectors import conditioning
 
 
 def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distribution:
     """Returns a conditional flow with its context bound: an ordinary batch of distributions.
 
     Args:
-      flow: a transformed distribution whose bijector takes `conditional_input`; or one that has a
-        `condition` of its own, as a `gx.distributions.Autoregressive`.
+      flow: a transformed distribution whose bijector takes `conditional_input`; one that has a
+        `condition` of its own, as a `gx.distributions.Autoregressive`; or what TFP builds around
+        them: further `tfd.TransformedDistribution`, `tfd.Independent` and `tfd.Sample`.
       conditional_input: context `[*batch, *conditional_event_shape]`.
 
     Returns:
@@ -40,19 +40,19 @@ def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distributio
     assert bound.sample(10, seed=[1, 2]).shape == [10, 5, 2]
     ```
     """
-    if isinstance(flow, tfd.Distribution) and hasattr(flow, "condition"):
-        return flow.condition(conditional_input)
-    bijector = _bijector_of(flow)
-    bijector_kwargs(flow, conditional_input)  # Raises where nobody takes it.
-    dtype = None if isinstance(conditional_input, tf.Variable) else flow.dtype
-    if dtype is not None and not tf.is_tensor(conditional_input):
-        conditional_input = checks.numeric("conditional_input", conditional_input, dtype)
+    if not isinstance(flow, tfd.Distribution) or not (
+        binding.is_transformed(flow) or binding.takes_context(flow)
+    ):
+        raise TypeError(checks.message("flow", "a transformed distribution", flow))
+    _check_takes(flow, conditional_input)
+    if not tf.is_tensor(conditional_input) and not isinstance(conditional_input, tf.Variable):
+        conditional_input = checks.numeric("conditional_input", conditional_input, flow.dtype)
+    event = binding.conditional_event_shape(flow)
+    if event is not None:
+        checks.ends_in("conditional_input", conditional_input.shape, event)
     if tf.is_tensor(conditional_input) and hasattr(conditional_input, "numpy"):
         checks.finite("conditional_input", conditional_input.numpy())
-    bound = bijectors.Conditioned(bijector, conditional_input)
-    return tfd.TransformedDistribution(
-        flow.distribution, bound, validate_args=flow.validate_args, name=f"conditioned_{flow.name}"
-    )
+    return binding.bind(flow, conditional_input)
 
 
 def initialize(flow: tfd.Distribution, x: Any, *, conditional_input: Any = None) -> None:
@@ -62,7 +62,7 @@ def initialize(flow: tfd.Distribution, x: Any, *, conditional_input: Any = None)
     first batch.
 
     Args:
-      flow: a transformed distribution.
+      flow: a transformed distribution; or a `tfd.Independent` or `tfd.Sample` of one.
       x: data `[N, ...]`.
       conditional_input: context `[N, *conditional_event_shape]` of a conditional flow.
 
@@ -80,16 +80,15 @@ def initialize(flow: tfd.Distribution, x: Any, *, conditional_input: Any = None)
     gx.flows.initialize(flow, 5.0 + 3.0 * tf.random.stateless_normal([100, 2], seed=[1, 2]))
     ```
     """
-    bijector = _bijector_of(flow)
+    if binding.inner_of(flow) is None:
+        raise TypeError(checks.message("flow", "a transformed distribution", flow))
     x = tf.convert_to_tensor(x, dtype_hint=None if hasattr(x, "dtype") else flow.dtype)
     checks.event("x", x, flow.event_shape.as_list(), flow.dtype)
     checks.rows("x", x)
-    conditions = bijector_kwargs(flow, conditional_input) and {
-        "conditional_input": tf.convert_to_tensor(conditional_input)
-    }
-    z = act_norms.initialize(bijector, x, **conditions)
-    if act_norms.uninitialized(flow.distribution) and hasattr(flow.distribution, "bijector"):
-        initialize(flow.distribution, z)
+    if conditional_input is not None:
+        _check_takes(flow, conditional_input)
+        conditional_input = tf.convert_to_tensor(conditional_input)
+    _initialize(flow, x, conditional_input)
     missed = act_norms.uninitialized(flow)
     if missed:
         raise ValueError(
@@ -99,22 +98,29 @@ def initialize(flow: tfd.Distribution, x: Any, *, conditional_input: Any = None)
         )
 
 
+def _initialize(distribution: Any, x: tf.Tensor, conditional_input: Any) -> None:
+    inner = binding.inner_of(distribution)
+    if inner is None:
+        return
+    if binding.is_transformed(distribution):
+        given = {} if conditional_input is None else {"conditional_input": conditional_input}
+        x = act_norms.initialize(distribution.bijector, x, **given)
+    elif conditional_input is not None:
+        ndims = len(distribution.event_shape) - len(inner.event_shape)
+        conditional_input = binding.spread(inner, conditional_input, ndims)
+    if act_norms.uninitialized(inner):
+        _initialize(inner, x, conditional_input)
+
+
 def conditional_event_shape(distribution: tfd.Distribution) -> tuple[int, ...] | None:
     """Returns the shape of one event of `conditional_input`, or `None` for no context."""
-    bijector = getattr(distribution, "bijector", None)
-    if not isinstance(bijector, tfb.Bijector):
-        return None
-    return conditioning.conditional_event_shape(bijector)
-
-
-def takes_context(distribution: tfd.Distribution) -> bool:
-    """Tells whether a distribution is a flow that takes `conditional_input`."""
-    bijector = getattr(distribution, "bijector", None)
-    return isinstance(bijector, tfb.Bijector) and conditioning.takes(bijector, "conditional_input")
+    return binding.conditional_event_shape(distribution)
 
 
 def bijector_kwargs(distribution: tfd.Distribution, conditional_input: Any) -> dict[str, Any]:
     """Returns the keyword arguments that hand a context to a flow's methods; none for `None`.
+
+    A flow inside another transformed distribution gets it in `distribution_kwargs`.
 
     Example:
 
@@ -129,13 +135,18 @@ def bijector_kwargs(distribution: tfd.Distribution, conditional_input: Any) -> d
     """
     if conditional_input is None:
         return {}
-    conditions = {"conditional_input": conditional_input}
-    if not conditioning.takes(_bijector_of(distribution), "conditional_input"):
+    if not binding.takes_context(distribution):
+        _bijector_of(distribution)
+    _check_takes(distribution, conditional_input)
+    return binding.context_kwargs(distribution, conditional_input)
+
+
+def _check_takes(distribution: tfd.Distribution, conditional_input: Any) -> None:
+    if not binding.takes_context(distribution):
         raise ValueError(
             "`conditional_input` must be None: no network of the distribution takes it. "
             f"Received: shape {list(tf.convert_to_tensor(conditional_input).shape)}"
         )
-    return {"bijector_kwargs": conditioning.route(_bijector_of(distribution), conditions)}
 
 
 def _bijector_of(flow: Any) -> tfb.Bijector:

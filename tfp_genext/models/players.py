@@ -158,6 +158,12 @@ def checked_prior(generator: Any, prior: Any) -> tfd.Distribution:
         raise TypeError(checks.message("generator", "a Keras layer or a flow", generator))
     if prior is not None:
         raise ValueError(checks.message("prior", "None for a flow, which has its own base", prior))
+    if contexts.takes_context(generator.distribution):
+        expected = (
+            "a flow whose base takes no context: compose the bijectors of nested flows in one, as "
+            "in gx.bijectors.Compose([outer, flow.bijector])"
+        )
+        raise ValueError(checks.message("generator", expected, generator))
     return generator.distribution
 
 

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, contexts, saving, tracking
+from tfp_genext import binding, checks, contexts, saving, tracking
 from tfp_genext import warmup as warmup_lib
 from tfp_genext.distributions import Conditional
 from tfp_genext.serving.signatures import DensityFunctions, Functions
@@ -193,6 +193,7 @@ def check_servable(distribution: Any, name: str = "distribution") -> None:
             f"Received: batch shape {distribution.batch_shape}, "
             f"event shape {distribution.event_shape}"
         )
+    binding.refuse_hidden(name, distribution)
 
 
 def _save(module: tf.Module, path: str, signatures: dict[str, Callable]) -> None:

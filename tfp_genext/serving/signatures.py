@@ -8,10 +8,9 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import contexts, flows
+from tfp_genext import binding, contexts, flows
 from tfp_genext.distributions import Autoregressive, Conditional
 from tfp_genext.layers import preprocessing as preprocessing_lib
 
@@ -54,7 +53,7 @@ class DensityFunctions:
         if preprocessing is not None:
             self._x = tf.TensorSpec(self._x.shape, _floating(self._x.dtype), name="x")
         self._z = None
-        if _is_transformed(distribution):
+        if binding.is_transformed(distribution):
             base = distribution.distribution
             self._z = tf.TensorSpec([None, *base.event_shape.as_list()], base.dtype, name="z")
         self._context = []
@@ -108,15 +107,20 @@ class DensityFunctions:
             x = self._undone(x)
             return {"x": x, **self.log_prob(x, conditional_input)}
         log_det = bijector.forward_log_det_jacobian(z, len(base.event_shape), **kwargs)
-        return {"x": self._undone(x), "log_prob": base.log_prob(z) - log_det}
+        log_prob = self._log_prob_of_noise(z, conditional_input)
+        return {"x": self._undone(x), "log_prob": log_prob - log_det}
 
     def inverse(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
         x, kwargs = self._prepared(x), self._kwargs(conditional_input)
-        bijector, base = self.distribution.bijector, self.distribution.distribution
+        bijector = self.distribution.bijector
         z = bijector.inverse(x, **kwargs)
         event_ndims = len(self.distribution.event_shape)
         log_det = bijector.inverse_log_det_jacobian(x, event_ndims, **kwargs)
-        return {"z": z, "log_prob": base.log_prob(z) + log_det}
+        return {"z": z, "log_prob": self._log_prob_of_noise(z, conditional_input) + log_det}
+
+    def _log_prob_of_noise(self, z: tf.Tensor, conditional_input: Any) -> tf.Tensor:
+        base = self.distribution.distribution
+        return contexts.log_prob(base, z, _taken(base, conditional_input))
 
     def _prepared(self, x: tf.Tensor) -> tf.Tensor:
         """Returns data `[..., *event]` as events of the distribution."""
@@ -142,11 +146,6 @@ def _floating(dtype: tf.DType) -> tf.DType:
     return dtype if dtype.is_floating else tf.as_dtype(keras.config.floatx())
 
 
-def _is_transformed(distribution: Any) -> bool:
-    bijector = getattr(distribution, "bijector", None)
-    return isinstance(distribution, tfd.Distribution) and isinstance(bijector, tfb.Bijector)
-
-
 def _sample_rows(distribution: Any, seeds: tf.Tensor, conditional_input: Any = None) -> tf.Tensor:
     # Noise row by row, as each row has its own seed, and then one pass through the networks.
     if isinstance(distribution, Conditional):
@@ -160,11 +159,21 @@ def _sample_rows(distribution: Any, seeds: tf.Tensor, conditional_input: Any = N
         of_row = functools.partial(distribution.noise, [])
         noise = tf.map_fn(of_row, seeds, fn_output_signature=distribution.noise_spec)
         return contexts.bind(distribution, conditional_input).from_noise(noise)
-    if not _is_transformed(distribution):
+    if not binding.is_transformed(distribution):
         spec = contexts.event_spec(distribution)
-        return _by_row(lambda seed: distribution.sample(seed=seed), seeds, spec)
+        if conditional_input is None:
+            return _by_row(lambda seed: distribution.sample(seed=seed), seeds, spec)
+        rows = (seeds, conditional_input)
+        return _by_row(lambda r: contexts.bind(distribution, r[1]).sample(seed=r[0]), rows, spec)
     kwargs = flows.bijector_kwargs(distribution, conditional_input).get("bijector_kwargs", {})
-    return distribution.bijector.forward(_sample_rows(distribution.distribution, seeds), **kwargs)
+    base = distribution.distribution
+    noise = _sample_rows(base, seeds, _taken(base, conditional_input))
+    return distribution.bijector.forward(noise, **kwargs)
+
+
+def _taken(base: tfd.Distribution, conditional_input: Any) -> Any:
+    """Returns a context for a base that takes one; else `None`."""
+    return conditional_input if contexts.takes_context(base) else None
 
 
 def _by_row(sample: Callable, rows: Any, batch: tf.TensorSpec) -> tf.Tensor:

@@ -1,0 +1,151 @@
+"""Contexts of distributions: which part takes one, how it gets there, and binding it for good.
+
+A context reaches a flow through what TFP builds around it: the distribution of an outer
+`tfd.TransformedDistribution`, of a `tfd.Independent` and of a `tfd.Sample`, at any depth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from tfp_genext import checks
+from tfp_genext.bijectors import Conditioned, conditioning
+
+NAME = "conditional_input"
+
+
+def is_transformed(distribution: Any) -> bool:
+    """Tells whether a distribution is a transformed one, whose class TFP makes in two kinds."""
+    bijector = getattr(distribution, "bijector", None)
+    return isinstance(distribution, tfd.Distribution) and isinstance(bijector, tfb.Bijector)
+
+
+def conditional_event_shape(distribution: Any) -> tuple[int, ...] | None:
+    """Returns the shape of one event of `conditional_input`, or `None` for no context."""
+    if _binds_itself(distribution):
+        return distribution.conditional_event_shape
+    shape = None
+    if is_transformed(distribution):
+        shape = conditioning.conditional_event_shape(distribution.bijector)
+    inner = inner_of(distribution)
+    return conditional_event_shape(inner) if shape is None and inner is not None else shape
+
+
+def takes_context(distribution: Any) -> bool:
+    """Tells whether a distribution takes `conditional_input`, itself or in a part of it."""
+    if _binds_itself(distribution):
+        return distribution.conditional_event_shape is not None
+    inner = inner_of(distribution)
+    return _bijector_takes(distribution) or (inner is not None and takes_context(inner))
+
+
+def context_kwargs(distribution: Any, conditional_input: Any) -> dict[str, Any]:
+    """Returns the keyword arguments that hand a context to the methods of a distribution."""
+    if _binds_itself(distribution):
+        return {NAME: conditional_input}
+    inner = inner_of(distribution)
+    if not is_transformed(distribution):
+        own_ndims = _own_ndims(distribution)
+        return context_kwargs(inner, spread(inner, conditional_input, own_ndims))
+    kwargs = {}
+    if _bijector_takes(distribution):
+        given = {NAME: conditional_input}
+        kwargs["bijector_kwargs"] = conditioning.route(distribution.bijector, given)
+    if takes_context(inner):
+        kwargs["distribution_kwargs"] = context_kwargs(inner, conditional_input)
+    return kwargs
+
+
+def bind(distribution: Any, conditional_input: Any) -> tfd.Distribution:
+    """Returns a distribution that takes a context with this one bound, on the same variables."""
+    if _binds_itself(distribution):
+        return distribution.condition(conditional_input)
+    inner = inner_of(distribution)
+    if is_transformed(distribution):
+        return _bind_transformed(distribution, inner, conditional_input)
+    if _reinterprets(distribution):
+        conditional_input = spread(inner, conditional_input, _own_ndims(distribution))
+    return distribution.copy(distribution=bind(inner, conditional_input))
+
+
+def _bind_transformed(
+    distribution: Any, inner: tfd.Distribution, conditional_input: Any
+) -> tfd.Distribution:
+    bijector = distribution.bijector
+    if _bijector_takes(distribution):
+        bijector = Conditioned(bijector, conditional_input)
+    return tfd.TransformedDistribution(
+        bind(inner, conditional_input) if takes_context(inner) else inner,
+        bijector,
+        validate_args=distribution.validate_args,
+        name=f"conditioned_{distribution.name}",
+    )
+
+
+def refuse_hidden(name: str, distribution: tfd.Distribution) -> None:
+    """Raises `ValueError` if a part needs a context that the distribution does not hand on.
+
+    Args:
+      name: what to call the distribution.
+      distribution: the distribution.
+    """
+    if takes_context(distribution):
+        return
+    for part in distribution.submodules:
+        needs = isinstance(part, tfd.Distribution) and conditional_event_shape(part) is not None
+        if needs and getattr(part, NAME, None) is None:
+            expected = (
+                "one that hands `conditional_input` on to the conditional distribution in it: a "
+                "tfd.TransformedDistribution, tfd.Independent or tfd.Sample. Bind other parts "
+                "first, by `gx.flows.condition`"
+            )
+            received = f"{type(distribution).__name__} around the conditional {part.name!r}"
+            raise ValueError(f"`{name}` must be {expected}. Received: {received}")
+
+
+def _binds_itself(distribution: Any) -> bool:
+    return isinstance(distribution, tfd.Distribution) and hasattr(distribution, "condition")
+
+
+def _bijector_takes(distribution: Any) -> bool:
+    return is_transformed(distribution) and conditioning.takes(distribution.bijector, NAME)
+
+
+def inner_of(distribution: Any) -> tfd.Distribution | None:
+    """Returns the distribution that another hands its keyword arguments to, if there is one."""
+    if not isinstance(distribution, tfd.Distribution):
+        return None
+    hands_on = is_transformed(distribution) or _reinterprets(distribution) or _repeats(distribution)
+    return distribution.distribution if hands_on else None
+
+
+# TFP makes these in two classes each, one of them private, for parts that are not composite.
+def _reinterprets(distribution: Any) -> bool:
+    """Tells whether a distribution is a `tfd.Independent`."""
+    return hasattr(distribution, "reinterpreted_batch_ndims")
+
+
+def _repeats(distribution: Any) -> bool:
+    """Tells whether a distribution is a `tfd.Sample`."""
+    return hasattr(distribution, "sample_shape") and hasattr(distribution, "distribution")
+
+
+def _own_ndims(distribution: Any) -> int:
+    """Returns how many dimensions an event has before those of the inner distribution."""
+    return len(distribution.event_shape) - len(distribution.distribution.event_shape)
+
+
+def spread(inner: Any, conditional_input: Any, ndims: int) -> Any:
+    """Returns a context `[..., *event]` as `[..., 1, ..., 1, *event]`, one for all inner events."""
+    if ndims == 0:
+        return conditional_input
+    context = checks.numeric(NAME, conditional_input, inner.dtype)
+    event = conditional_event_shape(inner)
+    event_ndims = 1 if event is None else len(event)
+    for _ in range(ndims):
+        context = tf.expand_dims(context, -1 - event_ndims)
+    return context
