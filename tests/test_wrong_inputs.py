@@ -1134,7 +1134,7 @@ TABLE = [
         "an export without a version",
         lambda: model().export("flow/latest"),
         ValueError,
-        "`path` must be a directory whose last part is an integer version",
+        "`filepath` must be a directory whose last part is an integer version",
     ),
     (
         "an export in another format",

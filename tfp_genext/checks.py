@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import numbers
 import operator
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -41,8 +42,14 @@ def unknown_keyword(keyword: str, owner: str, known: Sequence[str]) -> str:
     return f"`{keyword}` must not be given: `{owner}` {taken}{hint} Received: {keyword}"
 
 
-def positive_int(name: str, value: Any, *, minimum: int = 1) -> int:
-    """Returns `value` as an `int` of at least `minimum`."""
+# Of dimensions and counts, which TensorFlow keeps in 32 bits.
+_LARGEST = 2**31 - 1
+
+
+def positive_int(
+    name: str, value: Any, *, minimum: int = 1, maximum: int | None = _LARGEST
+) -> int:
+    """Returns `value` as an `int` of at least `minimum`, and at most `maximum` unless `None`."""
     expected = f"an integer of at least {minimum}"
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(message(name, expected, value))
@@ -52,7 +59,14 @@ def positive_int(name: str, value: Any, *, minimum: int = 1) -> int:
         raise TypeError(message(name, expected, value)) from error
     if number < minimum:
         raise ValueError(message(name, expected, value))
+    if maximum is not None and number > maximum:
+        raise ValueError(message(name, f"{expected} and at most {maximum}", value))
     return number
+
+
+def any_int(name: str, value: Any) -> int:
+    """Returns `value`, a seed of any size, as an `int` of at least 0."""
+    return positive_int(name, value, minimum=0, maximum=None)
 
 
 def optional_int(name: str, value: Any, *, minimum: int = 1) -> int | None:
@@ -170,6 +184,19 @@ def float_dtype(name: str, dtype: Any) -> tf.DType:
     if not result.is_floating:
         raise TypeError(message(name, "a floating point dtype", dtype))
     return result
+
+
+def path(name: str, value: Any) -> str:
+    """Returns the path of a file or directory as text."""
+    try:
+        text = os.fspath(value)
+    except TypeError as error:
+        raise TypeError(message(name, "a path", value)) from error
+    if not isinstance(text, str):
+        raise TypeError(message(name, "a path that is text", value))
+    if not text or "\0" in text:
+        raise ValueError(message(name, "a path", value))
+    return text
 
 
 def versioned_path(name: str, path: str) -> None:
@@ -378,20 +405,41 @@ def seed(name: str, value: Any) -> tf.Tensor | None:
     """Returns a stateless seed, a pair of integers; an integer s means `[0, s]`."""
     if value is None:
         return None
-    expected = "an integer or a pair of integers"
+    expected = "an integer or a pair of signed integers of 32 bits"
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         value = [0, value]
-    try:
-        pair = tf.convert_to_tensor(value)
-    except OverflowError as error:
-        raise ValueError(message(name, "of 32 bits", value)) from error
-    except (TypeError, ValueError) as error:
-        raise TypeError(message(name, expected, value)) from error
+    if not any(_is_symbolic(part) for part in tf.nest.flatten(value)):
+        value = _int32(name, value, expected)
+    pair = tf.convert_to_tensor(value)
     if not pair.dtype.is_integer:
         raise TypeError(message(name, expected, value))
     if pair.shape.rank is not None and pair.shape != [2]:
         raise ValueError(message(name, expected, value))
-    return pair
+    return tf.cast(pair, tf.int32)
+
+
+def _is_symbolic(value: Any) -> bool:
+    """Tells whether a value is a tensor of a graph, whose numbers are not known."""
+    return tf.is_tensor(value) and not hasattr(value, "numpy")
+
+
+def _int32(name: str, value: Any, expected: str) -> np.ndarray:
+    try:
+        numbers = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(message(name, expected, value)) from error
+    unsigned = numbers.dtype.kind == "u" and hasattr(value, "dtype")
+    if unsigned or not (numbers.dtype.kind in "iu" or _all_ints(numbers)):
+        raise TypeError(message(name, expected, value))
+    info = np.iinfo(np.int32)
+    if any(not info.min <= n <= info.max for n in numbers.ravel()):
+        raise ValueError(message(name, expected, value))
+    return numbers.astype(np.int32)
+
+
+def _all_ints(numbers: np.ndarray) -> bool:
+    """Tells whether an array of objects holds integers, as it does beyond 64 bits."""
+    return numbers.dtype == object and all(type(n) is int for n in numbers.ravel())
 
 
 def conditional_input(value: Any, expected: Sequence[int] | None) -> Any:

@@ -100,7 +100,7 @@ def reversed_order(size: int, step: int) -> Sequence[int]:
 
 def random_order(seed: int) -> Callable[[int, int], Sequence[int]]:
     """Returns a function that draws one fixed permutation for each step from `seed`."""
-    seed = checks.positive_int("seed", seed, minimum=0)
+    seed = checks.any_int("seed", seed)
 
     def order(size: int, step: int) -> Sequence[int]:
         return np.random.default_rng([seed, step]).permutation(size).tolist()

@@ -43,6 +43,7 @@ def bits_per_dim(nll: Any, event_shape: Sequence[int]) -> Any:
       Bits per dimension, of the shape of `nll`.
 
     Raises:
+      TypeError: if `nll` does not hold numbers.
       ValueError: where an event has no entries.
 
     Example:
@@ -54,4 +55,5 @@ def bits_per_dim(nll: Any, event_shape: Sequence[int]) -> Any:
     ```
     """
     size = math.prod(checks.shape_tuple("event_shape", event_shape))
+    checks.numeric("nll", nll)
     return nll / (size * math.log(2.0))

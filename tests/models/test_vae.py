@@ -421,7 +421,7 @@ WRONG = {
     "no samples": (lambda: _compiled().log_prob(GOOD, num_samples=0), "`num_samples` must be"),
     "no version in the path": (
         lambda: _compiled().export("somewhere/vae"),
-        "`path` must be a directory whose last part is an integer version",
+        "`filepath` must be a directory whose last part is an integer version",
     ),
 }
 

@@ -87,7 +87,7 @@ class Invertible1x1Conv(OneEvaluationBijector):
         """
         num_channels = checks.positive_int("num_channels", num_channels)
         dtype = checks.float_dtype("dtype", dtype)
-        seed = checks.positive_int("seed", seed, minimum=0)
+        seed = checks.any_int("seed", seed)
         noise = np.random.default_rng(seed).normal(size=[num_channels, num_channels])
         packed, permutation = tf.linalg.lu(np.linalg.qr(noise)[0])
         diagonal = tf.linalg.diag_part(packed)

@@ -62,9 +62,7 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def __init__(self, backup_dir: str | os.PathLike, *, delete_checkpoint: bool = True) -> None:
         super().__init__()
-        if not isinstance(backup_dir, (str, os.PathLike)) or not os.fspath(backup_dir):
-            raise ValueError(checks.message("backup_dir", "a directory's name", backup_dir))
-        self._directory = pathlib.Path(backup_dir)
+        self._directory = pathlib.Path(checks.path("backup_dir", backup_dir))
         self._delete = delete_checkpoint
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -73,7 +73,7 @@ class SampleGrid(keras.callbacks.Callback):
         seed: Sequence[int] | int = (0, 1),
     ) -> None:
         super().__init__()
-        self._directory = pathlib.Path(directory)
+        self._directory = pathlib.Path(checks.path("directory", directory))
         self._rows = 8 if rows is None else checks.positive_int("rows", rows)
         self._columns = checks.positive_int("columns", columns)
         self._every = checks.positive_int("every", every)
@@ -82,7 +82,10 @@ class SampleGrid(keras.callbacks.Callback):
         self._warned = False
         self._context = None
         if conditional_input is not None:
-            self._context = np.asarray(conditional_input)
+            self._context = checks.numeric("conditional_input", conditional_input).numpy()
+            if not self._context.shape:
+                expected = "contexts [N, *conditional_event_shape]"
+                raise ValueError(checks.message("conditional_input", expected, conditional_input))
             if rows not in (None, len(self._context)):
                 expected = f"{len(self._context)}, one for each context, or None"
                 raise ValueError(checks.message("rows", expected, rows))
@@ -153,6 +156,8 @@ def _joined(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _checked_range(value_range: Any) -> tuple[float, float]:
+    if not isinstance(value_range, (tuple, list)) or len(value_range) != 2:
+        raise ValueError(checks.message("value_range", "two numbers", value_range))
     low, high = (
         checks.number("value_range", v, "that is finite", np.isfinite) for v in value_range
     )

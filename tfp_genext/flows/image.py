@@ -98,7 +98,7 @@ def glow(
         context_shape=conditional_event_shape,
         layer_dtype=layer_dtype,
         dtype=variable_dtype,
-        seeds=itertools.count(checks.positive_int("seed", seed, minimum=0)),
+        seeds=itertools.count(checks.any_int("seed", seed)),
     )
     return of_images(shape, plan, num_levels, data_bijector, validate_args, name)
 

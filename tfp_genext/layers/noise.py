@@ -26,7 +26,7 @@ class NoisyPixels(keras.layers.Layer):
 
     def __init__(self, *, seed: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.seed = checks.positive_int("seed", seed, minimum=0)
+        self.seed = checks.positive_int("seed", seed, minimum=0, maximum=2**32 - 1)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.built = True
 

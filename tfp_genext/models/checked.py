@@ -72,7 +72,7 @@ class CheckedModel(DistributedModel, WholeModel):
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         call = bound_arguments(super().fit, args, kwargs)
-        _check_batch_size(call)
+        _check_numbers(call)
         if call.get("class_weight") is not None:
             raise ValueError(checks.message("class_weight", "None", call["class_weight"]))
         data = self._training_data(call)
@@ -95,8 +95,7 @@ class CheckedModel(DistributedModel, WholeModel):
             call.setdefault("shuffle", False)  # Keras cannot shuffle these, and warns by default.
         callbacks = call.get("callbacks")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            own = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
-            call["callbacks"] = [*(c for c in own if c is not None), losses.FiniteLoss()]
+            call["callbacks"] = [*_checked_callbacks(callbacks), losses.FiniteLoss()]
         history = self._with_clear_errors(super().fit, call)
         if history.epoch and not history.history:
             raise ValueError(data_lib.EMPTY)
@@ -109,7 +108,7 @@ class CheckedModel(DistributedModel, WholeModel):
                 super().evaluate, bound_arguments(super().evaluate, args, kwargs)
             )
         call = bound_arguments(super().evaluate, args, kwargs)
-        _check_batch_size(call)
+        _check_numbers(call)
         call.update(vars(self._exact(self._training_data(call), call)))
         results = self._with_clear_errors(super().evaluate, call)
         self._refuse_nan("loss and metrics", keras.tree.flatten(results))
@@ -120,7 +119,7 @@ class CheckedModel(DistributedModel, WholeModel):
     @functools.wraps(keras.Model.predict)
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         call = bound_arguments(super().predict, args, kwargs)
-        _check_batch_size(call)
+        _check_numbers(call)
         x = self._prediction_data(call.get("x"))
         data = data_lib.Data(*x) if isinstance(x, tuple) else data_lib.Data(x)
         exact = self._exact(data, call)
@@ -396,11 +395,31 @@ def refuse_losses(loss: Any, further: dict[str, Any], expected: str) -> None:
 
 
 def require_optimizer(name: str, optimizer: Any) -> None:
-    """Raises `ValueError` where `compile` is given no optimizer."""
+    """Raises unless `compile` is given what Keras knows as an optimizer."""
     if optimizer is None:
         raise ValueError(checks.message(name, "a Keras optimizer", None))
+    try:
+        keras.optimizers.get(optimizer)
+    except (KeyError, TypeError, ValueError) as error:
+        known = [known.lower() for known in dir(keras.optimizers) if known[0].isupper()]
+        near = checks.near_matches(optimizer.lower(), known) if isinstance(optimizer, str) else ""
+        hint = f" (did you mean {near}?)" if near else ""
+        expected = f"a Keras optimizer, or the name of one{hint}"
+        raise ValueError(checks.message(name, expected, optimizer)) from error
 
 
-def _check_batch_size(call: dict[str, Any]) -> None:
-    if call.get("batch_size") is not None:
-        checks.positive_int("batch_size", call["batch_size"])
+def _check_numbers(call: dict[str, Any]) -> None:
+    """Checks those arguments of `fit` and its kin that are numbers."""
+    for name in ("batch_size", "validation_batch_size", "steps_per_epoch"):
+        checks.optional_int(name, call.get(name))
+    checks.positive_int("epochs", call.get("epochs", 1), minimum=0)
+
+
+def _checked_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Returns callbacks, one or several or none, as a list."""
+    several = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    given = [callback for callback in several if callback is not None]
+    for callback in given:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(checks.message("callbacks", "Keras callbacks", callback))
+    return given

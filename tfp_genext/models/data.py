@@ -289,7 +289,8 @@ def _chained(first: Any, rest: Iterator) -> Iterator:
 
 def split(data: Data, fraction: float) -> tuple[Data, Data]:
     """Splits arrays into training and validation data, the last rows, as Keras does."""
-    if is_stream(data.x) or not 0.0 < fraction < 1.0:
+    fraction = checks.number("validation_split", fraction, "in (0, 1)", lambda n: 0.0 < n < 1.0)
+    if is_stream(data.x):
         raise ValueError(
             "`validation_split` must be a number in (0, 1), and goes with arrays only. "
             f"Received: validation_split={fraction!r} with x of type {type(data.x).__name__}"
@@ -362,7 +363,7 @@ def is_stream(x: Any) -> bool:
     """Tells whether data come in batches, from a dataset or generator, rather than as arrays."""
     if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset, keras.utils.PyDataset)):
         return True
-    arrays = (list, tuple, str, dict)
+    arrays = (list, tuple, str, bytes, dict)
     return hasattr(x, "__iter__") and not hasattr(x, "__array__") and not isinstance(x, arrays)
 
 

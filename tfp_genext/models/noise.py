@@ -16,7 +16,7 @@ def model_seed(seed: int | None) -> int:
     if seed is None:
         # What `keras.utils.set_random_seed` sets.
         return int(np.random.randint(2**31 - 1))
-    return checks.positive_int("seed", seed, minimum=0) % 2**31
+    return checks.any_int("seed", seed) % 2**31
 
 
 def seeds_of_step(seed: int, step: Any, number: int) -> list[tf.Tensor]:

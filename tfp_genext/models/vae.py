@@ -216,7 +216,7 @@ class VAE(CheckedModel):
         Raises:
           ValueError: for latents of another shape, or a context not wanted.
         """
-        z = tf.convert_to_tensor(z)
+        z = checks.numeric("z", z)
         checks.context("z", z, self._model.latents.shape[1:].as_list())
         return self._model.likelihood(z, self._checked_context(conditional_input))
 

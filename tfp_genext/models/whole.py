@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from tfp_genext import checks, saving, tracking
+from tfp_genext import checks, saving, serving, tracking
 from tfp_genext._version import __version__
 from tfp_genext.warmup import Warmup
 
@@ -98,6 +98,7 @@ class WholeModel(keras.Model):
         """
         if format != "tf_saved_model":
             raise ValueError(checks.message("format", "'tf_saved_model'", format))
+        serving.check_path("filepath", filepath, overwrite=overwrite)
         self._export(filepath, overwrite=overwrite, jit_compile=jit_compile, warmup=warmup)
         if verbose is not False:
             print(f"SavedModel written to {os.fspath(filepath)}")
@@ -207,7 +208,7 @@ def _written_whole(
 ) -> None:
     """Writes a file that appears whole or not at all; other kinds as Keras writes them."""
     call = {"overwrite": True, **bound_arguments(write, (filepath, *args), kwargs)}
-    path = os.fspath(filepath)
+    path = checks.path("filepath", filepath)
     if path.endswith((".h5", ".hdf5")) and not path.endswith(suffix):
         raise ValueError(checks.message("filepath", f"a name that ends in {suffix!r}", path))
     if not path.endswith(suffix):

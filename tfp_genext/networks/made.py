@@ -120,7 +120,7 @@ class MADE(keras.layers.Layer):
         self.activation = from_keras("activation", keras.activations.get, activation)
         self.order = None if order is None else checks.permutation("order", order, self.event_size)
         self.num_masks = checks.positive_int("num_masks", num_masks)
-        self.mask_seed = checks.positive_int("mask_seed", mask_seed, minimum=0)
+        self.mask_seed = checks.any_int("mask_seed", mask_seed)
         self.direct = bool(direct)
         self.dropout = checks.share("dropout", dropout)
         # One where there is a dropout, and none else.

@@ -68,7 +68,7 @@ def check_weights(path: Any) -> None:
     Raises:
       ValueError: where it is damaged, or claims to be much larger than what is stored of it.
     """
-    path = os.fspath(path)
+    path = checks.path("filepath", path)
     if not os.path.isfile(path):
         return  # Far away, or nowhere: Keras says so.
     if path.endswith(".keras"):

@@ -32,7 +32,7 @@ _RENAME_EXCHANGE = 2
 def replacing(path: str | os.PathLike) -> Iterator[str]:
     """Gives a file name to write to that becomes `path` in one rename, or not at all."""
     # A link stays one.
-    path = os.path.realpath(os.fsdecode(path))
+    path = os.path.realpath(checks.path("filepath", path))
     if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
         expected = "a file in a directory that exists"
         raise FileNotFoundError(checks.message("filepath", expected, path))

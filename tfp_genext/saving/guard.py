@@ -71,7 +71,7 @@ def size_limit(*, gigabytes: float) -> Iterator[None]:
       gigabytes: how much, in units of 2**30 bytes.
 
     Raises:
-      ValueError: where that is not above 0.
+      ValueError: if that is not above 0, or above 1e9.
 
     Example:
 
@@ -88,7 +88,8 @@ def size_limit(*, gigabytes: float) -> Iterator[None]:
         model = keras.saving.load_model(path)
     ```
     """
-    with budget.allowing(int(checks.positive_number("gigabytes", gigabytes) * 2**30)):
+    size = checks.number("gigabytes", gigabytes, "above 0 and at most 1e9", lambda n: 0.0 < n <= 1e9)
+    with budget.allowing(int(size * 2**30)):
         yield
 
 

@@ -89,7 +89,8 @@ def export(
     ```
     """
     check_servable(distribution)
-    context = conditional_event_shape or contexts.context_shape(distribution)
+    given = checks.optional_shape("conditional_event_shape", conditional_event_shape)
+    context = given or contexts.context_shape(distribution)
     functions = DensityFunctions(distribution, context, preprocessing).by_name()
     write(
         path,
@@ -120,13 +121,7 @@ def write(
       jit_compile: whether the signatures are compiled by XLA.
       warmup: batch sizes of warm-up requests.
     """
-    path = os.path.abspath(os.fspath(path))
-    checks.versioned_path("path", path)
-    if os.path.lexists(path) and not overwrite:
-        raise FileExistsError(
-            "`path` must not exist, or `overwrite=True` be given. "
-            f"Received: path={path!r}, which exists"
-        )
+    path = check_path("path", path, overwrite=overwrite)
     sizes = warmup_lib.batch_sizes(warmup, functions)
     signatures = traced(functions, jit_compile)
     module = tf.Module()
@@ -137,6 +132,24 @@ def write(
     with saving.replacing_directory(path, overwrite=overwrite) as written:
         _save(module, written, signatures)
         warmup_lib.write(written, signatures, sizes)
+
+
+def check_path(name: str, path: Any, *, overwrite: bool) -> str:
+    """Returns the absolute path of a versioned directory that may be written.
+
+    Raises:
+      TypeError: if it is not a path.
+      ValueError: if it has no version.
+      FileExistsError: if it exists, and is not to be overwritten.
+    """
+    path = os.path.abspath(checks.path(name, path))
+    checks.versioned_path(name, path)
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(
+            f"`{name}` must not exist, or `overwrite=True` be given. "
+            f"Received: {name}={path!r}, which exists"
+        )
+    return path
 
 
 def traced(functions: Functions, jit_compile: bool | None) -> dict[str, Callable]:
