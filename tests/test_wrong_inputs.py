@@ -1130,6 +1130,110 @@ TABLE = [
         FileNotFoundError,
         "`filepath` must be a file in a directory that exists",
     ),
+    *(
+        (f"seed: {seed!r}", lambda seed=seed: model().sample(2, seed=seed), error, "`seed` must be")
+        for seed, error in (
+            (2**31, ValueError),
+            (2**70, ValueError),
+            ([1, -(2**31) - 1], ValueError),
+            (np.array([1, 2], "uint8"), TypeError),
+            (tf.constant([1, 2**40], tf.int64), ValueError),
+            ([1.0, 2.0], TypeError),
+            ("ab", TypeError),
+            ([True, False], TypeError),
+            ([[1], [2, 3]], TypeError),
+        )
+    ),
+    *(
+        (f"path: {path!r} of {name}", lambda call=call, path=path: call(path), error, pattern)
+        for path, error in (
+            (None, TypeError),
+            (b"flow", TypeError),
+            (3, TypeError),
+            ("", ValueError),
+        )
+        for name, call, pattern in (
+            ("save", lambda p: model().save(p), "`filepath` must be a path"),
+            ("save_weights", lambda p: model().save_weights(p), "`filepath` must be a path"),
+            ("load_weights", lambda p: model().load_weights(p), "`filepath` must "),
+            ("export", lambda p: model().export(p), "`filepath` must be a path"),
+            ("serving", lambda p: gx.serving.export(flow(), p), "`path` must be a path"),
+            ("backup", gx.callbacks.BackupAndRestore, "`backup_dir` must be a path"),
+            ("grid", gx.callbacks.SampleGrid, "`directory` must be a path"),
+        )
+    ),
+    *(
+        (
+            f"SampleGrid: {argument}={value!r}",
+            lambda argument=argument, value=value: gx.callbacks.SampleGrid(
+                "x", **{argument: value}
+            ),
+            error,
+            f"`{argument}` must be",
+        )
+        for argument, value, error in (
+            ("value_range", (0,), ValueError),
+            ("value_range", None, ValueError),
+            ("value_range", (0, "1"), TypeError),
+            ("conditional_input", "ab", TypeError),
+            ("conditional_input", 3.0, ValueError),
+            ("seed", 2**31, ValueError),
+        )
+    ),
+    (
+        "a size limit beyond all memory",
+        lambda: gx.saving.size_limit(gigabytes=1e300).__enter__(),
+        ValueError,
+        "`gigabytes` must be a number above 0 and at most 1e9",
+    ),
+    (
+        "a context shape that is a letter, in an export",
+        lambda: gx.serving.export(flow(), "flow/1", conditional_event_shape="a"),
+        TypeError,
+        "`conditional_event_shape` must be a sequence of positive integers",
+    ),
+    (
+        "a width beyond all tensors",
+        lambda: gx.flows.maf([3], num_layers=1, hidden_units=[2**70]),
+        ValueError,
+        r"`hidden_units\[0\]` must be an integer of at least 1 and at most 2147483647",
+    ),
+    (
+        "layers beyond counting",
+        lambda: gx.flows.maf([3], num_layers=2**70, hidden_units=[2]),
+        ValueError,
+        "`num_layers` must be an integer of at least 1 and at most",
+    ),
+    (
+        "an optimizer misspelt",
+        lambda: model().compile(optimizer="adamm"),
+        ValueError,
+        r"`optimizer` must be a Keras optimizer, or the name of one \(did you mean 'adam'",
+    ),
+    (
+        "an optimizer that is none",
+        lambda: model().compile(optimizer={}),
+        ValueError,
+        "`optimizer` must be a Keras optimizer, or the name of one. Received",
+    ),
+    (
+        "a callback that is none",
+        lambda: model().fit(good(), callbacks=["stop"]),
+        TypeError,
+        "`callbacks` must be Keras callbacks",
+    ),
+    (
+        "epochs by name",
+        lambda: model().fit(good(), epochs="ten"),
+        TypeError,
+        "`epochs` must be an integer",
+    ),
+    (
+        "bits per dimension of text",
+        lambda: gx.numerics.bits_per_dim("1", [2]),
+        TypeError,
+        "`nll` must be numbers",
+    ),
     (
         "an export without a version",
         lambda: model().export("flow/latest"),

@@ -46,9 +46,7 @@ def unknown_keyword(keyword: str, owner: str, known: Sequence[str]) -> str:
 _LARGEST = 2**31 - 1
 
 
-def positive_int(
-    name: str, value: Any, *, minimum: int = 1, maximum: int | None = _LARGEST
-) -> int:
+def positive_int(name: str, value: Any, *, minimum: int = 1, maximum: int | None = _LARGEST) -> int:
     """Returns `value` as an `int` of at least `minimum`, and at most `maximum` unless `None`."""
     expected = f"an integer of at least {minimum}"
     if isinstance(value, (bool, np.bool_)):

@@ -146,5 +146,5 @@ def test_a_file_of_another_model_is_refused_and_changes_nothing(tmp_path):
 
 @pytest.mark.parametrize("wrong", ["", None, 3])
 def test_what_names_no_directory_is_refused(wrong):
-    with pytest.raises(ValueError, match="`backup_dir` must be"):
+    with pytest.raises((TypeError, ValueError), match="`backup_dir` must be"):
         gx.callbacks.BackupAndRestore(wrong)

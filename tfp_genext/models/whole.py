@@ -44,6 +44,7 @@ class WholeModel(keras.Model):
 
     @functools.wraps(keras.Model.load_weights)
     def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        checks.path("filepath", filepath)
         with saving.reading():
             saving.check_weights(filepath)
         # Not those of metrics: workers could read them together only, and may load alone.

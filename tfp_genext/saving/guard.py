@@ -88,7 +88,9 @@ def size_limit(*, gigabytes: float) -> Iterator[None]:
         model = keras.saving.load_model(path)
     ```
     """
-    size = checks.number("gigabytes", gigabytes, "above 0 and at most 1e9", lambda n: 0.0 < n <= 1e9)
+    size = checks.number(
+        "gigabytes", gigabytes, "above 0 and at most 1e9", lambda n: 0.0 < n <= 1e9
+    )
     with budget.allowing(int(size * 2**30)):
         yield
 
