@@ -29,13 +29,19 @@ class Support(enum.Enum):
 
 def support(distribution: tfd.Distribution) -> Support:
     """Returns the kind of values that the entries of an ordinary distribution take."""
-    if isinstance(distribution, (tfd.Independent, tfd.Sample)):
+    # Told by their public properties, as TFP makes each of these classes in two kinds.
+    if hasattr(distribution, "reinterpreted_batch_ndims") or hasattr(distribution, "sample_shape"):
         return support(distribution.distribution)
-    if isinstance(distribution, tfd.MixtureSameFamily):
+    if hasattr(distribution, "components_distribution"):
         return support(distribution.components_distribution)
     if isinstance(distribution, Autoregressive):
         entry = distribution.head.entry()
-        return support(entry(tf.zeros([entry.params_size], distribution.dtype)))
+        dtype = distribution.dtype if distribution.dtype.is_floating else tf.float32
+        return support(entry(tf.zeros([entry.params_size], dtype)))
+    if isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
+        # Fixed outer bijectors bound the data; what is trained maps real numbers to real ones.
+        bounded = bool(in_distribution(distribution).outer)
+        return Support.BOUNDED if bounded else support(distribution.distribution)
     try:
         to_support = distribution.experimental_default_event_space_bijector()
     except NotImplementedError:

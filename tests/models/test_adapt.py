@@ -215,13 +215,21 @@ def test_other_densities_of_real_numbers_adapt():
     gaussian = tfd.MultivariateNormalDiag(tf.Variable([0.0, 0.0]), [1.0, 1.0])
     entry = gx.distributions.Mixture(2, gx.distributions.IndependentNormal([]))
     made = gx.autoregressive.made([2], hidden_units=[8], head=entry)
+    mean, std = _moments(x)
     for density in (gaussian, made):
         model = gx.models.DensityModel(density)
         model.adapt(x)
-        mean, std = _moments(x)
         samples = model.sample(2000, seed=[1, 2]).numpy()
         np.testing.assert_allclose(samples.mean(axis=0), mean, atol=0.2 * std.max() + 1e-3)
         np.testing.assert_allclose(samples.std(axis=0), std, rtol=0.3)
+
+
+def test_several_draws_of_a_flow_adapt():
+    x = np.random.default_rng(0).normal([1e4, -5.0], [300.0, 0.1], [200, 3, 2]).astype("float32")
+    model = gx.models.DensityModel(tfd.Sample(_flow(size=2), 3))
+    model.adapt(x)
+    samples = model.sample(1000, seed=[1, 2]).numpy()
+    np.testing.assert_allclose(samples.mean(axis=(0, 1)), [1e4, -5.0], rtol=0.01)
 
 
 def _vae(head, **options):

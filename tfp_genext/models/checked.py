@@ -188,7 +188,10 @@ class CheckedModel(DistributedModel, WholeModel):
 
     def _adaptable_values(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """Returns a function from prepared events to the values whose scale is learned."""
-        raise NotImplementedError(f"{type(self).__name__} has no scale to adapt.")
+        raise NotImplementedError(
+            "`adapt` puts the scale of data into a density, which this model has not: standardise "
+            f"the data before `fit`. Received: {type(self).__name__}"
+        )
 
     def _adapt(self, moments: ColumnMoments) -> None:
         """Sets the scale of the data to their moments."""
