@@ -34,6 +34,9 @@ def support(distribution: tfd.Distribution) -> Support:
         return support(distribution.distribution)
     if hasattr(distribution, "components_distribution"):
         return support(distribution.components_distribution)
+    if isinstance(distribution, tfd.Mixture):
+        kinds = {support(component) for component in distribution.components}
+        return kinds.pop() if len(kinds) == 1 else Support.BOUNDED
     if isinstance(distribution, Autoregressive):
         entry = distribution.head.entry()
         dtype = distribution.dtype if distribution.dtype.is_floating else tf.float32
@@ -87,15 +90,15 @@ def residuals(distribution: tfd.Distribution, x: tf.Tensor) -> tf.Tensor | None:
       x: events `[N, *event_shape]`.
 
     Returns:
-      Residuals `[N, ...]`; `None` if mean or standard deviation are not known.
+      Residuals `[N, ...]`; `None` if mean or standard deviation are not known or do not exist.
     """
     while isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
         x = distribution.bijector.inverse(x)
         distribution = distribution.distribution
     try:
         return (x - distribution.mean()) / distribution.stddev()
-    except NotImplementedError:
-        return None
+    except (NotImplementedError, ValueError, tf.errors.InvalidArgumentError):
+        return None  # TFP raises for moments that do not exist, as of a Cauchy distribution.
 
 
 def scale_place(distribution: Any) -> ScalePlace:

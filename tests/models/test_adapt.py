@@ -216,7 +216,8 @@ def test_other_densities_of_real_numbers_adapt():
     entry = gx.distributions.Mixture(2, gx.distributions.IndependentNormal([]))
     made = gx.autoregressive.made([2], hidden_units=[8], head=entry)
     mean, std = _moments(x)
-    for density in (gaussian, made):
+    mixture = tfd.Mixture(tfd.Categorical(logits=tf.Variable([0.0, 0.0])), [gaussian, gaussian])
+    for density in (gaussian, made, mixture):
         model = gx.models.DensityModel(density)
         model.adapt(x)
         samples = model.sample(2000, seed=[1, 2]).numpy()
