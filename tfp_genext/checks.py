@@ -260,6 +260,17 @@ def broadcasts(name: str, leading: tf.TensorShape, batch: tf.TensorShape) -> Non
         ) from error
 
 
+def not_symbolic(name: str, value: Any) -> None:
+    """Raises `TypeError` for a symbolic tensor of Keras, which no bijector can compute with."""
+    for part in tf.nest.flatten(value):
+        if isinstance(getattr(part, "shape", None), tuple) and not isinstance(part, np.ndarray):
+            raise TypeError(
+                f"`{name}` must be a tensor of TensorFlow. One of Keras, as `keras.Input` gives it, "
+                "is symbolic and has no values: call the flow inside the `call` of a Keras layer "
+                f"or model, as `gx.models.DensityModel` does. Received: {name}={part!r}"
+            )
+
+
 def event_rank(name: str, value: tf.Tensor, event_ndims: int) -> None:
     """Raises `ValueError` where a tensor is known to have fewer dimensions than an event."""
     if value.shape.rank is not None and value.shape.rank < event_ndims:

@@ -71,6 +71,7 @@ class OneEvaluationBijector(tfb.Bijector):
         self, function: Callable[..., ValueAndLogDet], x: tf.Tensor, conditions: dict[str, Any]
     ) -> ValueAndLogDet:
         """Evaluates a direction on a tensor whose shape the graph may not know."""
+        checks.not_symbolic("x", x)
         self._check_taken(conditions)
         event = self.static_event_shape
         if x.shape.rank is None and event.rank is not None:

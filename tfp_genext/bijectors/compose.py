@@ -71,12 +71,14 @@ class Compose(_Chain):
         )
 
     def _walk_forward(self, step_fn: Callable, x: Any, **conditions: Any) -> Any:
+        checks.not_symbolic("x", x)
         self._check_taken(conditions)
         for member in reversed(self.bijectors):
             x = step_fn(member, x, **self._for_member(member, conditions))
         return x
 
     def _walk_inverse(self, step_fn: Callable, y: Any, **conditions: Any) -> Any:
+        checks.not_symbolic("y", y)
         self._check_taken(conditions)
         for member in self.bijectors:
             y = step_fn(member, y, **self._for_member(member, conditions))

@@ -64,6 +64,7 @@ class Permute(tfb.Permute):
         return _permuted(y, self._undo(), self.permutation, self.axis)
 
     def _check_size(self, x: tf.Tensor) -> None:
+        checks.not_symbolic("x", x)
         axis, size = int(self.axis), self.permutation.shape[-1]
         if x.shape.rank is None or size is None:
             return

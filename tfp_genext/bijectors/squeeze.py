@@ -125,6 +125,7 @@ def _sizes(name: str, shape: tf.TensorShape) -> list[int | None]:
 
 
 def _event_of(x: tf.Tensor) -> tf.TensorShape:
+    checks.not_symbolic("x", x)
     return x.shape if x.shape.rank is None else x.shape[-3:]
 
 
