@@ -735,7 +735,7 @@ TABLE = [
         "a monotone layer on too few parameters",
         lambda: gx.bijectors.NeuralAutoregressive(gx.networks.MADE(D, 2, [4])),
         ValueError,
-        "The network must return parameters of shape",
+        "`conditioner` must return parameters of shape",
     ),
     (
         "one dimension of couplings",
@@ -970,9 +970,9 @@ TABLE = [
     *[
         (
             f"an activation that Keras does not know: {network.__name__}",
-            lambda network=network, sizes=sizes: network(*sizes, activation="tanhh"),
+            lambda network=network, sizes=sizes: network(*sizes, activation="rellu"),
             ValueError,
-            "`activation` must be what Keras knows by it",
+            "`activation` must be the name of one of `keras.activations` .did you mean .*'relu'",
         )
         for network, sizes in (
             (gx.networks.MLP, ([3, 2], [4])),
@@ -984,7 +984,7 @@ TABLE = [
         "a regularizer that Keras does not know",
         lambda: gx.networks.MADE(3, 2, [4], kernel_regularizer="l3"),
         ValueError,
-        "`kernel_regularizer` must be what Keras knows by it",
+        "`kernel_regularizer` must be the name of one of `keras.regularizers`",
     ),
     (
         "an endless tolerance",

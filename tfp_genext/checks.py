@@ -263,11 +263,12 @@ def broadcasts(name: str, leading: tf.TensorShape, batch: tf.TensorShape) -> Non
 def not_symbolic(name: str, value: Any) -> None:
     """Raises `TypeError` for a symbolic tensor of Keras, which no bijector can compute with."""
     for part in tf.nest.flatten(value):
-        if isinstance(getattr(part, "shape", None), tuple) and not isinstance(part, np.ndarray):
+        symbolic = isinstance(getattr(part, "shape", None), tuple)
+        if symbolic and not isinstance(part, (np.ndarray, np.generic)):
             raise TypeError(
-                f"`{name}` must be a tensor of TensorFlow. One of Keras, as `keras.Input` gives it, "
-                "is symbolic and has no values: call the flow inside the `call` of a Keras layer "
-                f"or model, as `gx.models.DensityModel` does. Received: {name}={part!r}"
+                f"`{name}` must be a tensor of TensorFlow. One of `keras.Input` is symbolic and "
+                "has no values: call the flow inside the `call` of a Keras layer or model, as "
+                f"`gx.models.DensityModel` does. Received: {name}={part!r}"
             )
 
 

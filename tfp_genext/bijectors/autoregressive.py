@@ -95,7 +95,11 @@ class MaskedAutoregressive(Autoregressive):
             self._gives_bijector = bijector_fn is not None
             super().__init__(
                 conditioners.one_function(
-                    shift_and_log_scale_fn, bijector_fn, transformer, event_ndims=event_ndims
+                    shift_and_log_scale_fn,
+                    bijector_fn,
+                    transformer,
+                    event_ndims=event_ndims,
+                    takes_units=False,
                 ),
                 Affine() if transformer is None else transformer,
                 event_ndims=event_ndims,
@@ -114,9 +118,8 @@ class MaskedAutoregressive(Autoregressive):
         output = function(y, **conditions)
         if self._gives_bijector:
             return conditioners.checked_inner(output, most=0) if self.validate_args else output
-        if tf.is_tensor(output):
-            output = tf.unstack(output, num=2, axis=-1)
-        return conditioners.shift_and_scale(*output)
+        pair = conditioners.unpacked_pair(output, self._argument, y, axis=-1)
+        return conditioners.shift_and_scale(*pair)
 
 
 class NeuralAutoregressive(Autoregressive):

@@ -57,11 +57,11 @@ class Autoregressive(OneEvaluationBijector, ShowsVariables):
     ) -> None:
         self._conditioner = conditioner
         self._transformer = conditioners.checked_transformer(transformer)
-        self._check_params_size()
         self._event_ndims = event_ndims
         self._unroll_loop = unroll_loop
         self._tolerance = checks.non_negative_number("tolerance", tolerance)
         super().__init__(forward_min_event_ndims=event_ndims, **kwargs)
+        self._check_params_size()
         self._watch(conditioner)
 
     def _check_params_size(self) -> None:
@@ -70,7 +70,7 @@ class Autoregressive(OneEvaluationBijector, ShowsVariables):
         given = getattr(self._conditioner.network, "params_size", self._transformer.params_size)
         if given != self._transformer.params_size:
             raise ValueError(
-                f"The network must return parameters of shape [..., D, "
+                f"`{self._argument}` must return parameters of shape [..., D, "
                 f"{self._transformer.params_size}], as many as `transformer` needs. "
                 f"Received: params_size={given}"
             )
@@ -106,7 +106,12 @@ class Autoregressive(OneEvaluationBijector, ShowsVariables):
 
     def _bijector(self, y: tf.Tensor, **conditions: Any) -> tfb.Bijector:
         return conditioners.transformed_params(
-            self._conditioner, self._transformer, y, y.shape[-1], **conditions
+            self._conditioner,
+            self._transformer,
+            y,
+            y.shape[-1],
+            argument=self._argument,
+            **conditions,
         )
 
     def _almost_all_passes(self, x: tf.Tensor, conditions: dict[str, Any]) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ def transformed_params(
     transformer: Transformer,
     visible: tf.Tensor,
     num_units: int,
+    *,
+    argument: str,
     **conditions: Any,
 ) -> tfb.Bijector:
     """Returns the scalar bijector whose parameters a conditioner computes from `visible`.
@@ -29,6 +32,7 @@ def transformed_params(
       transformer: turns the parameters into a bijector.
       visible: `[..., d]`, what the conditioner may look at.
       num_units: how many units the bijector acts on.
+      argument: what the conditioner is called as an argument.
       **conditions: further keyword arguments, such as `conditional_input`.
 
     Raises:
@@ -44,9 +48,10 @@ def transformed_params(
     if params is None:
         shapes = tf.nest.map_structure(lambda t: t.shape.as_list(), output)
         raise ValueError(
-            f"The network `{name}` must return parameters of shape "
+            f"`{argument}` must return parameters of shape "
             f"[..., {num_units}, {transformer.params_size}], or a tuple of "
-            f"{transformer.params_size} of shape [..., {num_units}]. Received: shape {shapes}"
+            f"{transformer.params_size} of shape [..., {num_units}]. "
+            f"Received: shape {shapes} from the network `{name}`"
         )
     return transformer.bijector(params)
 
@@ -77,8 +82,67 @@ def shift_and_scale(shift: tf.Tensor | None, log_scale: tf.Tensor | None) -> tfb
     return tfb.Chain(parts)
 
 
+def unpacked_pair(output: Any, argument: str, visible: tf.Tensor, *, axis: int) -> Any:
+    """Returns the (shift, log_scale) that a callable returns as a pair, or stacked.
+
+    Args:
+      output: of the callable.
+      argument: what the callable is called as an argument.
+      visible: what it was called with.
+      axis: along which TFP takes a single tensor apart.
+
+    Raises:
+      ValueError: if it returns anything else.
+    """
+    if tf.is_tensor(output) and _has_one_more_axis(output, visible) and output.shape[axis] == 2:
+        return tf.unstack(output, num=2, axis=axis)
+    if isinstance(output, (list, tuple)) and len(output) == 2:
+        return output
+    received = f"shape {output.shape}" if tf.is_tensor(output) else type(output).__name__
+    raise ValueError(
+        f"`{argument}` must return a pair (shift, log_scale), as TFP's functions do. "
+        "A network belongs here as a Keras 3 layer, such as gx.networks.MLP or gx.networks.MADE. "
+        f"Received: {received}"
+    )
+
+
+def _has_one_more_axis(output: tf.Tensor, visible: tf.Tensor) -> bool:
+    ranks = output.shape.rank, visible.shape.rank
+    return output.shape.rank is not None and (None in ranks or ranks[0] == ranks[1] + 1)
+
+
+def refuse_other_keras(argument: str, function: Any) -> None:
+    """Raises `TypeError` for a layer of `tf_keras` that cannot be given the number of units.
+
+    TFP calls functions of coupling layers as `function(x0, num_units)`; the second argument of
+    such a layer is `training`, if it has one.
+    """
+    call = getattr(function, "call", None)
+    if not isinstance(function, tf.Module) or call is None:
+        return
+    inputs = [
+        name
+        for name, parameter in inspect.signature(call).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(call).parameters.values()):
+        return
+    if len(inputs) < 2 or inputs[1] in ("training", "mask"):
+        kind = f"{type(function).__module__.partition('.')[0]}.{type(function).__name__}"
+        raise TypeError(
+            f"`{argument}` must be a Keras 3 layer, of `import keras`, such as gx.networks.MLP; or "
+            "a callable that takes the number of units too, as TFP calls it. "
+            f"Received: {argument} of type {kind}, which takes its input alone"
+        )
+
+
 def one_function(
-    shift_and_log_scale_fn: Any, bijector_fn: Any, transformer: Any, *, event_ndims: int
+    shift_and_log_scale_fn: Any,
+    bijector_fn: Any,
+    transformer: Any,
+    *,
+    event_ndims: int,
+    takes_units: bool,
 ) -> Any:
     """Returns the one function that is given, a Keras layer as `KerasNetwork`.
 
@@ -95,6 +159,8 @@ def one_function(
     name = "bijector_fn" if shift_and_log_scale_fn is None else "shift_and_log_scale_fn"
     if not callable(given[0]):
         raise TypeError(checks.message(name, "a Keras layer or callable", given[0]))
+    if takes_units:
+        refuse_other_keras(name, given[0])
     event_ndims = checks.positive_int("event_ndims", event_ndims)
     function = tracking.track(given[0], event_ndims=event_ndims)
     if transformer is not None:
@@ -126,6 +192,7 @@ def checked_network(conditioner: Any, *, event_ndims: int = 1) -> Any:
     """
     if not callable(conditioner):
         raise ValueError(checks.message("conditioner", "a Keras layer or callable", conditioner))
+    refuse_other_keras("conditioner", conditioner)
     event_ndims = checks.positive_int("event_ndims", event_ndims)
     return tracking.track(conditioner, event_ndims=event_ndims)
 

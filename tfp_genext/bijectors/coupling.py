@@ -102,7 +102,11 @@ class AffineCoupling(Coupling):
                 fraction_masked,
                 mask,
                 conditioners.one_function(
-                    shift_and_log_scale_fn, bijector_fn, transformer, event_ndims=event_ndims
+                    shift_and_log_scale_fn,
+                    bijector_fn,
+                    transformer,
+                    event_ndims=event_ndims,
+                    takes_units=True,
                 ),
                 is_constant_jacobian=is_constant_jacobian,
                 event_ndims=event_ndims,
@@ -116,12 +120,19 @@ class AffineCoupling(Coupling):
         function = self._conditioner
         if isinstance(function, tracking.KerasNetwork):
             return conditioners.transformed_params(
-                function, self._transformer, x0, num_units, **conditions
+                function,
+                self._transformer,
+                x0,
+                num_units,
+                argument=self._argument,
+                **conditions,
             )
         if self._gives_bijector:
             inner = function(x0, num_units, **conditions)
             return conditioners.checked_inner(inner, most=1) if self.validate_args else inner
-        return conditioners.shift_and_scale(*function(x0, num_units, **conditions))
+        output = function(x0, num_units, **conditions)
+        pair = conditioners.unpacked_pair(output, self._argument, x0, axis=0)
+        return conditioners.shift_and_scale(*pair)
 
 
 class TransformedCoupling(Coupling):
@@ -146,7 +157,12 @@ class TransformedCoupling(Coupling):
 
     def _bijector(self, x0: tf.Tensor, num_units: int, **conditions: Any) -> tfb.Bijector:
         return conditioners.transformed_params(
-            self._conditioner, self._transformer, x0, num_units, **conditions
+            self._conditioner,
+            self._transformer,
+            x0,
+            num_units,
+            argument=self._argument,
+            **conditions,
         )
 
 

@@ -27,6 +27,12 @@ class ShowsVariables(tfb.Bijector):
     _network: str
     _bijector: Callable[..., tfb.Bijector]
 
+    @property
+    def _argument(self) -> str:
+        """What the conditioner is called as an argument."""
+        given = self.parameters or {}
+        return next((name for name in _ARGUMENTS if given.get(name) is not None), "conditioner")
+
     def _watch(self, conditioner: Any) -> None:
         """Warns at construction of an object with variables; else has the first call watched."""
         self._watched = isinstance(conditioner, tracking.KerasNetwork)
@@ -50,8 +56,7 @@ class ShowsVariables(tfb.Bijector):
 
     def _warn(self, received: str, *, stacklevel: int) -> None:
         self._watched = True
-        given = self.parameters or {}
-        name = next((n for n in _ARGUMENTS if given.get(n) is not None), "conditioner")
+        name = self._argument
         warnings.warn(
             f"`{name}` must show its variables, as a Keras 3 layer such as {self._network} does, "
             f"or a `tf.Module`: `trainable_variables` of `{self.name}`, and of flows that hold it, "

@@ -189,7 +189,7 @@ class ConvNet(keras.layers.Layer):
         )
         self.num_blocks = checks.positive_int("num_blocks", num_blocks, minimum=0)
         budget.spend_parts(2 * self.num_blocks, "layers")
-        self.activation = from_keras("activation", keras.activations.get, activation)
+        self.activation = from_keras("activation", keras.activations, activation)
         self.edge_padding = bool(edge_padding)
         self.conditional_event_shape = checks.optional_shape(
             "conditional_event_shape", conditional_event_shape

@@ -117,7 +117,7 @@ class MADE(keras.layers.Layer):
         self.event_size = checks.positive_int("event_size", event_size)
         self.params_size = checks.positive_int("params_size", params_size)
         self.hidden_units = checks.positive_ints("hidden_units", hidden_units)
-        self.activation = from_keras("activation", keras.activations.get, activation)
+        self.activation = from_keras("activation", keras.activations, activation)
         self.order = None if order is None else checks.permutation("order", order, self.event_size)
         self.num_masks = checks.positive_int("num_masks", num_masks)
         self.mask_seed = checks.any_int("mask_seed", mask_seed)
@@ -129,7 +129,7 @@ class MADE(keras.layers.Layer):
             # Units first, then rows: as they are multiplied.
             self.dropout_layers.append(Dropout(self.dropout, rows_axis=1, dtype=self.dtype_policy))
         self.kernel_regularizer = from_keras(
-            "kernel_regularizer", keras.regularizers.get, kernel_regularizer
+            "kernel_regularizer", keras.regularizers, kernel_regularizer
         )
         self.num_classes = checks.optional_int("num_classes", num_classes, minimum=2)
         self.input_range = optional_range("input_range", input_range)

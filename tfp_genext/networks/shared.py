@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import tensorflow as tf
@@ -12,21 +13,25 @@ from keras import ops
 from tfp_genext import checks
 
 
-def from_keras(name: str, get: Callable[[Any], Any], value: Any) -> Any:
+def from_keras(name: str, module: ModuleType, value: Any) -> Any:
     """Returns what Keras makes of a name, a function or an object.
 
     Args:
       name: what to call it.
-      get: of Keras, as `keras.activations.get`.
+      module: of Keras, as `keras.activations`.
       value: the argument.
 
     Raises:
-      ValueError: where Keras knows nothing of the kind.
+      ValueError: if Keras does not know it.
     """
     try:
-        return get(value)
+        return module.get(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(checks.message(name, "what Keras knows by it", value)) from error
+        kind = module.__name__.rpartition(".")[2]
+        near = checks.near_matches(value, dir(module)) if isinstance(value, str) else ""
+        hint = f" (did you mean {near}?)" if near else ""
+        expected = f"the name of one of `keras.{kind}`{hint}, or a function or object such as these"
+        raise ValueError(checks.message(name, expected, value)) from error
 
 
 def flat_context(value: Any, expected: Sequence[int] | None) -> Any:
