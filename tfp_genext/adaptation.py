@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks
+from tfp_genext import binding
 from tfp_genext.distributions import Autoregressive, Conditional
 from tfp_genext.distributions.context_head import ContextHead
 from tfp_genext.flows.standardized import ScalePlace, in_bijector, in_distribution
@@ -41,7 +41,7 @@ def support(distribution: tfd.Distribution) -> Support:
         entry = distribution.head.entry()
         dtype = distribution.dtype if distribution.dtype.is_floating else tf.float32
         return support(entry(tf.zeros([entry.params_size], dtype)))
-    if isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
+    if binding.is_transformed(distribution):
         # Fixed outer bijectors bound the data; what is trained maps real numbers to real ones.
         bounded = bool(in_distribution(distribution).outer)
         return Support.BOUNDED if bounded else support(distribution.distribution)
@@ -77,7 +77,7 @@ def base_support(distribution: Any) -> Support:
         if isinstance(head, ContextHead):
             return support(head.distribution)
         return support(head(tf.zeros([head.params_size], distribution.variable_dtype)))
-    while isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
+    while binding.is_transformed(distribution):
         distribution = distribution.distribution
     return support(distribution)
 
@@ -92,7 +92,7 @@ def residuals(distribution: tfd.Distribution, x: tf.Tensor) -> tf.Tensor | None:
     Returns:
       Residuals `[N, ...]`; `None` if mean or standard deviation are not known or do not exist.
     """
-    while isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
+    while binding.is_transformed(distribution):
         x = distribution.bijector.inverse(x)
         distribution = distribution.distribution
     try:
@@ -110,9 +110,8 @@ def scale_place(distribution: Any) -> ScalePlace:
     if isinstance(distribution, Conditional):
         return _in_conditional(distribution)
     place = in_distribution(distribution)
-    if not isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
+    if not binding.is_transformed(distribution):
         check_scalable(support(distribution))
-        _check_unconditional(distribution)
     return place
 
 
@@ -121,7 +120,7 @@ def moves(distribution: Any) -> bool:
     if isinstance(distribution, Conditional):
         bare = distribution.bijector is None
     else:
-        bare = not isinstance(getattr(distribution, "bijector", None), tfb.Bijector)
+        bare = not binding.is_transformed(distribution)
     return not bare or base_support(distribution) is Support.REAL
 
 
@@ -142,9 +141,3 @@ def check_scalable(found: Support) -> None:
             "`adapt` must be called on a density of real or positive numbers, whose units can "
             f"change. Received: a distribution of {found.value}"
         )
-
-
-def _check_unconditional(distribution: Any) -> None:
-    if isinstance(distribution, Autoregressive) and distribution.conditional_event_shape:
-        expected = "a flow, a Conditional or an unconditional distribution, for `adapt`"
-        raise ValueError(checks.message("distribution", expected, distribution))

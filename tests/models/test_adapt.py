@@ -210,6 +210,20 @@ def test_conditional_flows_adapt_their_events():
     np.testing.assert_allclose(model.predict((c, y), verbose=0), expected, atol=1e-2)
 
 
+def test_conditional_distributions_of_masked_networks_adapt():
+    c, y = _prices()
+    y = np.concatenate([y, -1e-3 * y], axis=1)
+    entry = gx.distributions.Mixture(2, gx.distributions.IndependentNormal([]))
+    made = gx.autoregressive.made([2], hidden_units=[8], head=entry, conditional_event_shape=[2])
+    mean, std = _moments(y)
+    expected = made.log_prob((y - mean) / std, conditional_input=c) - np.log(std).sum()
+    model = gx.models.DensityModel(made)
+    model.adapt(c, y)
+    np.testing.assert_allclose(model.predict((c, y), verbose=0), expected, rtol=1e-4)
+    _fitted(model, c, y)
+    assert model.sample(3, seed=1, conditional_input=c[:5]).shape == [3, 5, 2]
+
+
 def test_other_densities_of_real_numbers_adapt():
     x = _columns()[:, :2]
     gaussian = tfd.MultivariateNormalDiag(tf.Variable([0.0, 0.0]), [1.0, 1.0])

@@ -12,7 +12,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.bijectors.chain import _Chain
 
-from tfp_genext import checks
+from tfp_genext import binding, checks
 from tfp_genext.bijectors import Compose, Standardize
 from tfp_genext.moments import ColumnMoments
 
@@ -68,10 +68,9 @@ def _in_chain(chain: _Chain) -> ScalePlace:
 
 def in_distribution(distribution: tfd.Distribution) -> ScalePlace:
     """Returns the place of the scale in a density."""
-    bijector = getattr(distribution, "bijector", None)
-    if not isinstance(bijector, tfb.Bijector):
+    if not binding.is_transformed(distribution):
         return ScalePlace([], lambda scale: tfd.TransformedDistribution(distribution, scale))
-    base = distribution.distribution
+    bijector, base = distribution.bijector, distribution.distribution
     if _has_variables(bijector) or not _has_variables(base):
         inner = in_bijector(bijector)
         return dataclasses.replace(
