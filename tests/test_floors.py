@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(tfp_genext.__file__).parent
 FLOORS = [
     {"budget"},
     {"_backend", "_version", "checks"},
-    {"_public_names", "leading_dims", "masks", "moments", "numerics", "replicas"},
+    {"_public_names", "context_shapes", "leading_dims", "masks", "moments", "numerics", "replicas"},
     {"one_evaluation"},
     {"networks", "layers", "transformers"},
     {"tracking"},

@@ -173,6 +173,23 @@ def optional_shape(name: str, shape: Any) -> tuple[int, ...] | None:
     return None if shape is None else shape_tuple(name, shape)
 
 
+ONE_CONTEXT = (
+    "the known shape of one tensor. For several tensors, or sequences of varying length, put a "
+    "network that makes a vector of them in front: gx.distributions.Conditional(network, flow)"
+)
+
+
+def context_shape(name: str, shape: Any) -> tuple[int, ...] | None:
+    """Returns the shape of the context of a conditioner network, or `None` for none."""
+    several = isinstance(shape, dict) or (
+        isinstance(shape, (list, tuple))
+        and any(size is None or isinstance(size, (list, tuple)) for size in shape)
+    )
+    if several:
+        raise ValueError(message(name, ONE_CONTEXT, shape))
+    return optional_shape(name, shape)
+
+
 def float_dtype(name: str, dtype: Any) -> tf.DType:
     """Returns `dtype` as a floating point `tf.DType`."""
     try:
@@ -227,11 +244,16 @@ def event(name: str, value: Any, event_shape: Sequence[int], dtype: tf.DType | N
     _check_shape(name, value, event_shape, expected)
 
 
-def context(name: str, value: Any, event_shape: Sequence[int]) -> None:
+def context(name: str, value: Any, event_shape: Sequence[int | None]) -> None:
     """Checks a batch `[N, ...]` of contexts by its static shape and dtype alone."""
     expected = f"numbers of shape [{', '.join(['N', *map(str, event_shape)])}]"
     _numeric_dtype(name, value, expected)
     _check_shape(name, value, event_shape, expected)
+
+
+def context_part(name: str, event_shape: Sequence[int | None], value: Any) -> None:
+    """Checks one tensor `[N, ...]` of a context as `context` does; sizes of `None` are free."""
+    context(name, value, event_shape)
 
 
 def weights(name: str, value: Any) -> None:
@@ -291,7 +313,7 @@ def event_after_batch(name: str, value: tf.Tensor, event: Sequence[int]) -> tf.T
     return tf.ensure_shape(value, value.shape[:first].concatenate(event))
 
 
-def ends_in(name: str, shape: tf.TensorShape, event: Sequence[int]) -> None:
+def ends_in(name: str, shape: tf.TensorShape, event: Sequence[int | None]) -> None:
     """Raises `ValueError` unless a shape is known to be `[..., *event]`."""
     first = (shape.rank or 0) - len(event)
     if shape.rank is None or first < 0 or not shape[first:].is_compatible_with(event):
@@ -357,17 +379,19 @@ def _numeric_dtype(name: str, value: Any, expected: str) -> tf.DType:
     return kind
 
 
-def _check_shape(name: str, value: Any, event_shape: Sequence[int], expected: str) -> None:
+def _check_shape(name: str, value: Any, event_shape: Sequence[int | None], expected: str) -> None:
     if getattr(value.shape, "rank", 0) is None:
         return
     if not _shapes_agree(tuple(value.shape), event_shape):
         raise ValueError(f"`{name}` must be {expected}. Received: shape {list(value.shape)}")
 
 
-def _shapes_agree(shape: tuple, event_shape: Sequence[int]) -> bool:
+def _shapes_agree(shape: tuple, event_shape: Sequence[int | None]) -> bool:
     if len(shape) != len(event_shape) + 1:
         return False
-    return all(a is None or a == b for a, b in zip(shape[1:], event_shape, strict=True))
+    return all(
+        a is None or b is None or a == b for a, b in zip(shape[1:], event_shape, strict=True)
+    )
 
 
 def rows(name: str, value: tf.Tensor) -> None:

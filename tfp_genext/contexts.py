@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding, checks, flows
+from tfp_genext import binding, checks, context_shapes, flows, tracking
 from tfp_genext.distributions import Autoregressive, Conditional
 
 
@@ -18,20 +18,37 @@ def event_spec(distribution: Any) -> tf.TensorSpec:
     return tf.TensorSpec([None, *distribution.event_shape.as_list()], distribution.dtype, name="x")
 
 
-def context_shape(distribution: Any) -> tuple[int, ...] | None:
-    """Returns the shape of one context event, or `None` where there is none or it is not known."""
+def context_shape(distribution: Any) -> Any:
+    """Returns the shape of one context event, or a structure of them; `None` if not known."""
     if isinstance(distribution, Conditional):
         return distribution.input_event_shape
     return flows.conditional_event_shape(distribution)
 
 
-def check_takes_context(distribution: Any, shape: tuple[int, ...]) -> None:
-    """Raises `ValueError` where no network of a distribution takes a context."""
-    if isinstance(distribution, Autoregressive) and not takes_context(distribution):
+def context_spec(distribution: Any, shapes: Any, dtype: tf.DType) -> Any:
+    """Returns the named tensors of a batch of contexts, in the structure of their shapes.
+
+    Args:
+      distribution: whose network may name its inputs; `None` if there is none.
+      shapes: of one context event.
+      dtype: of those tensors of which the network does not tell it.
+    """
+    inputs = None
+    if isinstance(distribution, Conditional):
+        inputs = tracking.symbolic_inputs(distribution.network)
+    return context_shapes.specs(shapes, dtype, inputs)
+
+
+def check_takes_context(distribution: Any, shape: Any) -> None:
+    """Raises `ValueError` if no network of a distribution takes a context of that shape."""
+    if isinstance(distribution, Conditional):
+        return
+    if not takes_context(distribution) and isinstance(distribution, Autoregressive):
         expected = "None: the network takes no context"
         raise ValueError(checks.message("conditional_event_shape", expected, shape))
-    if not isinstance(distribution, (Autoregressive, Conditional)):
-        flows.bijector_kwargs(distribution, tf.zeros(shape))
+    if not context_shapes.is_shape(shape) or None in shape:
+        raise ValueError(checks.message("conditional_event_shape", checks.ONE_CONTEXT, shape))
+    flows.bijector_kwargs(distribution, tf.zeros(shape))
 
 
 def takes_context(distribution: Any) -> bool:

@@ -248,12 +248,32 @@ def _inputs(network: keras.Layer, x: Any, conditional_input: Any) -> tuple[Any, 
     return [x, conditional_input], {}
 
 
-def input_event_shape(network: keras.Layer) -> tuple[int, ...] | None:
-    """Returns the shape of one input of a built Keras layer with a single one; else `None`."""
-    shape = (network.get_build_config() or {}).get("input_shape")
-    if not isinstance(shape, tuple) or not all(isinstance(n, int) for n in shape[1:]):
-        return None
-    return tuple(shape[1:])
+def symbolic_inputs(network: keras.Layer) -> Any:
+    """Returns the inputs of a functional Keras model, or `None` for another layer."""
+    inputs = getattr(network, "input", None) if isinstance(network, keras.Model) else None
+    symbolic = keras.tree.flatten(inputs)
+    return inputs if symbolic and all(isinstance(i, keras.KerasTensor) for i in symbolic) else None
+
+
+def input_event_shape(network: keras.Layer) -> Any:
+    """Returns the shape of one input of a built Keras layer, or a structure of them, or `None`.
+
+    Sizes are `None` in functional models that leave them open.
+    """
+    inputs = symbolic_inputs(network)
+    if inputs is not None:
+        return keras.tree.map_structure(lambda i: tuple(i.shape[1:]), inputs)
+    return _without_rows((network.get_build_config() or {}).get("input_shape"))
+
+
+def _without_rows(shape: Any) -> Any:
+    if isinstance(shape, dict):
+        parts = {key: _without_rows(part) for key, part in shape.items()}
+        return None if None in parts.values() else parts
+    if isinstance(shape, (list, tuple)) and any(isinstance(n, (list, tuple)) for n in shape):
+        several = [_without_rows(part) for part in shape]
+        return None if None in several else type(shape)(several)
+    return tuple(shape[1:]) if isinstance(shape, (list, tuple)) and shape else None
 
 
 def networks(holder: Any) -> list[keras.Layer]:

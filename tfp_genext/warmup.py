@@ -78,7 +78,8 @@ def _points(signatures: Mapping[str, Callable], rows: int) -> dict[str, tf.Tenso
     sample = signatures["sample"]
     inputs = _inputs(sample, rows, {})
     samples = sample(**inputs)["samples"]
-    points = {"x": samples[0] if "conditional_input" in inputs else samples}
+    of_contexts = inputs.keys() > {"num_samples", "seed"}
+    points = {"x": samples[0] if of_contexts else samples}
     for name in signatures.keys() & {"inverse", "encode"}:
         points["z"] = signatures[name](**_inputs(signatures[name], rows, points))["z"]
     return points

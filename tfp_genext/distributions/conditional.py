@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, checks, saving, tracking
+from tfp_genext import bijectors, checks, context_shapes, leading_dims, saving, tracking
 from tfp_genext.bijectors import conditioning
 from tfp_genext.distributions.autoregressive import Autoregressive
 from tfp_genext.distributions.context_head import ContextHead
@@ -129,8 +129,8 @@ class Conditional(keras.layers.Layer):
         return self.distribution(tf.zeros([self.params_size], self.variable_dtype)).dtype
 
     @property
-    def input_event_shape(self) -> tuple[int, ...] | None:
-        """Shape of one input; `None` before the network is built, or where it has several."""
+    def input_event_shape(self) -> Any:
+        """Shape of one input, or a structure of them; `None` before the network is built."""
         return tracking.input_event_shape(self.network)
 
     def __call__(self, x: Any, conditional_input: Any = None, **kwargs: Any) -> tfd.Distribution:
@@ -140,9 +140,25 @@ class Conditional(keras.layers.Layer):
         return self.distribution(self.params(x, conditional_input, **kwargs))
 
     def params(self, x: Any, conditional_input: Any = None, **kwargs: Any) -> tf.Tensor:
-        """Returns what the network says of inputs, `[N, params_size]`."""
+        """Returns what the network says of inputs, `[..., params_size]`."""
         given = {} if conditional_input is None else {"conditional_input": conditional_input}
-        return tf.cast(super().__call__(x, **given, **kwargs), self.variable_dtype)
+        if given or self.input_event_shape is None:
+            return tf.cast(super().__call__(x, **given, **kwargs), self.variable_dtype)
+        batch, rows = self._rows(x)
+        params = super().__call__(rows, **kwargs)
+        return batch.restored(params, tf.as_dtype(self.variable_dtype))
+
+    def _rows(self, x: Any) -> tuple[leading_dims.Batch, Any]:
+        """Returns the leading dimensions of inputs, and these with a single one."""
+        shapes, dtype = self.input_event_shape, self.variable_dtype
+        x = context_shapes.mapped(
+            lambda name, shape, part: _as_input(name, shape, part, dtype), shapes, x, name="x"
+        )
+        parts = context_shapes.flat(shapes, x)
+        ndims = context_shapes.flat(shapes, context_shapes.mapped(lambda _, s: len(s), shapes))
+        batch, flat = leading_dims.flattened(list(map(leading_dims.Events, parts, ndims)))
+        remaining = iter(flat)
+        return batch, context_shapes.mapped(lambda name, shape: next(remaining), shapes)
 
     def call(self, x: Any, conditional_input: Any = None, **kwargs: Any) -> Any:
         return tracking.called(self.network, x, conditional_input, **kwargs)
@@ -211,3 +227,10 @@ class Conditional(keras.layers.Layer):
         if "held" in config:
             parts |= saving.decode(config.pop("held"))
         return cls(**parts, **config)
+
+
+def _as_input(name: str, shape: Any, value: Any, dtype: str) -> tf.Tensor:
+    tensor = checks.numeric(name, value, dtype)
+    if tensor.shape.rank is not None:
+        checks.ends_in(name, tensor.shape, shape)
+    return tensor

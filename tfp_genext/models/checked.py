@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks, tracking
+from tfp_genext import checks, context_shapes, tracking
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import first_look, losses, noise
 from tfp_genext.models.distributed import DistributedModel
@@ -37,8 +37,8 @@ class CheckedModel(DistributedModel, WholeModel):
     _weighs_rows = True
 
     @property
-    def conditional_event_shape(self) -> tuple[int, ...] | None:
-        """Shape of one context event; `None` for an unconditional model."""
+    def conditional_event_shape(self) -> Any:
+        """Shape of one context event, or a structure of them; `None` if unconditional."""
         return self._check.conditional_event_shape
 
     @property
@@ -133,7 +133,7 @@ class CheckedModel(DistributedModel, WholeModel):
         call = bound_arguments(super().train_on_batch, args, kwargs)
         data = self._training_data(call)
         if self.compiled:
-            data = self._initialize(data, len(data.x))
+            data = self._initialize(data, data_lib.rows_of(data.x))
             self._build_optimizers()
         call.update(vars(data))
         return super().train_on_batch(**call)
@@ -202,7 +202,8 @@ class CheckedModel(DistributedModel, WholeModel):
         Args:
           n: how many.
           seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
-          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model, or a
+            structure of them.
 
         Returns:
           Samples `[n, *event_shape]`, or `[n, N, *event_shape]` of a conditional model.
@@ -230,19 +231,24 @@ class CheckedModel(DistributedModel, WholeModel):
         x = data if context is None else data[1]
         return self.prepared(x, training=False), context
 
-    def _checked_context(self, conditional_input: Any) -> tf.Tensor | None:
+    def _checked_context(self, conditional_input: Any) -> Any:
         if self._check.conditional != (conditional_input is not None):
             expected = "given" if self._check.conditional else "None"
             raise ValueError(checks.message("conditional_input", expected, conditional_input))
         if conditional_input is None:
             return None
-        context = tf.cast(conditional_input, self.variable_dtype)
-        checks.context("conditional_input", context, self.conditional_event_shape or ())
-        return context
+        shapes = self.conditional_event_shape
+        context = context_shapes.mapped(self._context_part, shapes, conditional_input)
+        return context_shapes.checked_context(shapes, context)
 
-    def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:
-        """Returns data as the density takes them."""
-        return self.prepared(x, training=training)
+    def _context_part(self, name: str, shape: Any, value: Any) -> tf.Tensor:
+        """Returns one tensor of a context; whole numbers of a structure may be ids, and stay."""
+        tensor = checks.numeric(name, value)
+        if tf.executing_eagerly() and hasattr(tensor, "numpy"):
+            checks.finite(name, tensor.numpy())
+        alone = shape is self.conditional_event_shape
+        cast = alone or tensor.dtype.is_floating
+        return tf.cast(tensor, self.variable_dtype) if cast else tensor
 
     def prepared(self, x: Any, *, training: bool) -> tf.Tensor:
         """Returns data as the networks take them."""
@@ -310,9 +316,7 @@ class CheckedModel(DistributedModel, WholeModel):
             )
         if int(self._step) == 0:
             apart = slice(None, None, max(1, len(prepared) // batch_size))
-            residuals = self._residuals(
-                prepared[apart], None if context is None else context[apart]
-            )
+            residuals = self._residuals(prepared[apart], data_lib.taken(context, apart))
             if residuals is not None:
                 first_look.warn_of_distance(prepared[apart].numpy(), residuals.numpy())
         return data

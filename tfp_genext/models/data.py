@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext import checks, context_shapes
 
 NOT_FINITE_LOSS = "must be finite, and is not; no step was taken"
 EMPTY = "`x` must hold at least one batch. Received: a dataset or generator without any"
@@ -44,7 +44,8 @@ class DataCheck:
     Args:
       event_shape: shape of one event.
       dtype: dtype of the events; `None` for any numbers, where a layer prepares them.
-      conditional_event_shape: shape of one context event; `None` for an unconditional model.
+      conditional_event_shape: shape of one context event, or a structure of shapes; `None` for an
+        unconditional model.
       check_values: raises where an array of events holds values that it must not. Default: none.
       assertions: returns operations that raise for a tensor of such events, faster in a dataset
         than `check_values`. Default: none.
@@ -53,7 +54,7 @@ class DataCheck:
 
     event_shape: tuple[int, ...]
     dtype: tf.DType | None
-    conditional_event_shape: tuple[int, ...] | None
+    conditional_event_shape: Any
     check_values: Callable[[np.ndarray], None] | None = None
     assertions: Callable[[tf.Tensor], list[tf.Operation]] | None = None
     computed_in: tf.DType | None = None
@@ -110,15 +111,19 @@ class DataCheck:
             context, events = x
         else:
             raise ValueError(_missing("pairs (conditional_input, x)"))
-        self._check_static(context, events)
+        context = self._check_static(context, events)
         checks.weights("sample_weight", sample_weight)
         return context, events
 
-    def _check_static(self, context: Any, events: Any) -> None:
+    def _check_static(self, context: Any, events: Any) -> Any:
         checks.event("x", events, self.event_shape, self.dtype)
-        if context is not None:
-            checks.context("conditional_input", context, self.conditional_event_shape or ())
-            checks.same_rows("conditional_input", context, "x", events)
+        return None if context is None else self._checked_context(context, events)
+
+    def _checked_context(self, context: Any, events: Any) -> Any:
+        context = context_shapes.checked_context(self.conditional_event_shape, context)
+        for part in context_shapes.flat(self.conditional_event_shape, context):
+            checks.same_rows("conditional_input", part, "x", events)
+        return context
 
     def _arrays(self, x: Any, y: Any, sample_weight: Any) -> Data:
         if self.conditional:
@@ -136,13 +141,17 @@ class DataCheck:
             return Data(x, y)
         # Keras drops the weights where there is no target: give it one that nobody reads.
         target = np.zeros([len(x)], np.int8) if y is None else y
-        return Data(x, target, _weights(sample_weight, len(x)))
+        return Data(x, target, _weights(sample_weight, len(target)))
 
     def _pair(self, context: Any, events: Any) -> tuple[Any, Any]:
-        context, events = _as_array("conditional_input", context), self._events(events)
-        checks.context("conditional_input", context, self.conditional_event_shape or ())
-        checks.finite("conditional_input", np.asarray(context))
-        checks.same_rows("conditional_input", context, "x", events)
+        shapes, events = self.conditional_event_shape, self._events(events)
+        context = context_shapes.mapped(
+            lambda name, _, part: _as_array(name, part), shapes, context
+        )
+        context = self._checked_context(context, events)
+        context_shapes.mapped(
+            lambda name, _, part: checks.finite(name, np.asarray(part)), shapes, context
+        )
         return context, events
 
     def _events(self, x: Any) -> Any:
@@ -205,7 +214,16 @@ class DataCheck:
             if part is not None:
                 checks.finite("x", np.asarray(part))
         self._check_entries(np.asarray(events))
-        return batch if isinstance(batch, tuple) else (batch,)
+        return tuple(map(_without_lists, batch)) if isinstance(batch, tuple) else (batch,)
+
+
+def _without_lists(part: Any) -> Any:
+    """Returns a structure with tuples for lists, which `tf.data` takes for tensors."""
+    if isinstance(part, Mapping):
+        return {key: _without_lists(value) for key, value in part.items()}
+    if isinstance(part, (list, tuple)) and any(hasattr(value, "shape") for value in part):
+        return tuple(map(_without_lists, part))
+    return part
 
 
 class _CheckedPyDataset(keras.utils.PyDataset):
@@ -234,15 +252,37 @@ class _CheckedPyDataset(keras.utils.PyDataset):
         self._inner.on_epoch_end()
 
 
-def context_shape(data: Any) -> tuple[int, ...] | None:
+def context_shape(data: Any) -> Any:
     """Returns the shape of one context of data that say it before they are read; else `None`."""
     if isinstance(data, tf.data.Dataset):
         data = data.element_spec
     elif isinstance(data, keras.utils.PyDataset):
         data = data[0]
-    first = data[0] if isinstance(data, (list, tuple)) and data else None
-    shape = getattr(first, "shape", None) or np.shape(first)
-    return tuple(shape[1:]) if len(shape) else None
+    return _event_shapes(data[0]) if isinstance(data, (list, tuple)) and data else None
+
+
+def _event_shapes(context: Any) -> Any:
+    """Returns shapes without rows of tensors, arrays or specs, in the structure of these."""
+    if isinstance(context, Mapping):
+        return {key: _event_shapes(part) for key, part in context.items()}
+    if isinstance(context, (list, tuple)) and any(hasattr(p, "shape") for p in context):
+        return type(context)(map(_event_shapes, context))
+    shape = tuple(getattr(context, "shape", None) or np.shape(context))
+    return shape[1:] if shape else None
+
+
+def rows_of(data: Any) -> int:
+    """Returns the number of rows of an array, or of a structure of arrays."""
+    return len(tf.nest.flatten(data)[0]) if isinstance(data, (Mapping, list, tuple)) else len(data)
+
+
+def taken(data: Any, rows: Any) -> Any:
+    """Returns some rows of an array or of a structure of arrays; `None` of none."""
+    if isinstance(data, Mapping):
+        return {key: taken(part, rows) for key, part in data.items()}
+    if isinstance(data, (list, tuple)):
+        return type(data)(taken(part, rows) for part in data)
+    return None if data is None else data[rows]
 
 
 def first_batch(data: Data, batch_size: int) -> tuple[Data, tuple[Any, Any]]:
@@ -260,10 +300,10 @@ def first_batch(data: Data, batch_size: int) -> tuple[Data, tuple[Any, Any]]:
     elif isinstance(data.x, keras.utils.PyDataset):
         batch = data.x[0]
     else:
-        rows = len(data.x)
+        rows = rows_of(data.x)
         spread = np.linspace(0, rows - 1, min(rows, batch_size)).astype(int)
-        y = None if data.y is None else np.asarray(data.y)[spread]
-        return data, (np.asarray(data.x)[spread], y)
+        x, y = (tf.nest.map_structure(np.asarray, part) for part in (data.x, data.y))
+        return data, (taken(x, spread), None if data.y is None else y[spread])
     x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
     return data, (x, y)
 
@@ -276,8 +316,8 @@ def batches(data: Data, rows: int) -> Iterator[tuple[Any, Any, Any]]:
             source = (data.x[i] for i in range(data.x.num_batches))
         yield from map(keras.utils.unpack_x_y_sample_weight, source)
         return
-    for first in range(0, len(data.x), rows):
-        x, y, weights = (None if p is None else p[first : first + rows] for p in data.parts)
+    for first in range(0, rows_of(data.x), rows):
+        x, y, weights = (taken(p, slice(first, first + rows)) for p in data.parts)
         yield x, y, weights
 
 
@@ -295,7 +335,7 @@ def split(data: Data, fraction: float) -> tuple[Data, Data]:
             "`validation_split` must be a number in (0, 1), and goes with arrays only. "
             f"Received: validation_split={fraction!r} with x of type {type(data.x).__name__}"
         )
-    rows = len(data.x)
+    rows = rows_of(data.x)
     border = int(np.floor(rows * (1.0 - fraction)))
     if border == 0 or border == rows:
         raise ValueError(
@@ -303,7 +343,7 @@ def split(data: Data, fraction: float) -> tuple[Data, Data]:
             f"Received: validation_split={fraction!r} of {rows} rows"
         )
     first, last = (
-        [None if part is None else part[rows] for part in data.parts]
+        [taken(part, rows) for part in data.parts]
         for rows in (slice(None, border), slice(border, None))
     )
     return Data(*first), Data(*last)
@@ -311,8 +351,9 @@ def split(data: Data, fraction: float) -> tuple[Data, Data]:
 
 def batched(data: Data, batch_size: int, *, shuffle: bool) -> Data:
     """Returns arrays as a dataset, which Keras takes without casting."""
-    parts = tuple(tf.convert_to_tensor(part) for part in data.parts if part is not None)
-    rows = len(data.x)
+    given = tuple(part for part in data.parts if part is not None)
+    parts = tf.nest.map_structure(tf.convert_to_tensor, given)
+    rows = rows_of(data.x)
 
     def order(_: tf.Tensor) -> tf.data.Dataset:
         # As Keras draws it: with its seed set, a function of that alone.
@@ -321,9 +362,13 @@ def batched(data: Data, batch_size: int, *, shuffle: bool) -> Data:
 
     dataset = tf.data.Dataset.range(1).flat_map(order)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-rows // batch_size)))
+
+    def gathered(numbers: tf.Tensor) -> Any:
+        return tf.nest.map_structure(lambda part: tf.gather(part, numbers), parts)
+
     if len(parts) == 1:
-        return Data(dataset.map(lambda numbers: tf.gather(parts[0], numbers)))
-    return Data(dataset.map(lambda numbers: tuple(tf.gather(part, numbers) for part in parts)))
+        return Data(dataset.map(lambda numbers: gathered(numbers)[0]))
+    return Data(dataset.map(gathered))
 
 
 def clear_error(error: tf.errors.InvalidArgumentError, loss_name: str) -> Exception:

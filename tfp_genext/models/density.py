@@ -11,7 +11,16 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import adaptation, checks, contexts, flows, numerics, serving, tracking
+from tfp_genext import (
+    adaptation,
+    checks,
+    context_shapes,
+    contexts,
+    flows,
+    numerics,
+    serving,
+    tracking,
+)
 from tfp_genext.bijectors import act_norm
 from tfp_genext.distributions import Conditional
 from tfp_genext.flows.standardized import new_scale, set_scale
@@ -56,9 +65,10 @@ class DensityModel(CheckedModel):
         it in the units of the data. Default: none.
       bits_per_dim: whether to report bits per dimension too, for integer-valued data such as
         images. Default: `False`.
-      conditional_event_shape: shape of one context event, where the networks do not say it
-        themselves. Default: read from the distribution, or from the first data of a `Conditional`
-        whose network is not built.
+      conditional_event_shape: shape of one context event, if the networks do not say it
+        themselves; or a dictionary, tuple or list of shapes, as the network of a `Conditional`
+        takes them. A size of `None` may vary, as the length of sequences. Default: read from the
+        distribution, or from the first data of a `Conditional` whose network is not built.
       **kwargs: further arguments of `keras.Model`, such as `name`.
 
     Raises:
@@ -94,7 +104,7 @@ class DensityModel(CheckedModel):
         *,
         preprocessing: keras.layers.Layer | None = None,
         bits_per_dim: bool = False,
-        conditional_event_shape: tuple[int, ...] | None = None,
+        conditional_event_shape: Any = None,
         **kwargs: Any,
     ) -> None:
         serving.check_servable(distribution)
@@ -133,10 +143,11 @@ class DensityModel(CheckedModel):
         context, x = self._check.batch(inputs, None, None)
         # Replicas handed the very same tensor would share TFP's cached results.
         x = tf.identity(self._prepared(x, training=bool(training)))
-        if context is not None:
-            same = "`conditional_input` and `x` must have as many rows"
-            tf.debugging.assert_equal(tf.shape(context)[0], tf.shape(x)[0], same)
-            context = tf.identity(context)
+        for part in tf.nest.flatten(context):
+            if part is not None:
+                same = "`conditional_input` and `x` must have as many rows"
+                tf.debugging.assert_equal(tf.shape(part)[0], tf.shape(x)[0], same)
+        context = tf.nest.map_structure(lambda c: None if c is None else tf.identity(c), context)
         if training:
             return contexts.training_log_prob(self.distribution, x, context, self._step)
         return contexts.log_prob(self.distribution, x, context)
@@ -260,7 +271,8 @@ class DensityModel(CheckedModel):
             return
         specs = [self._events]
         if self._check.conditional_event_shape is not None:
-            specs.append(tf.TensorSpec([None, *self._check.conditional_event_shape]))
+            shapes = self._check.conditional_event_shape
+            specs.append(contexts.context_spec(self.distribution, shapes, tf.float32))
 
         log_prob = functools.partial(contexts.log_prob, self.distribution)
         with self.distribute_strategy.scope():
@@ -279,13 +291,13 @@ class DensityModel(CheckedModel):
         return data
 
 
-def _context_shape(distribution: Any, given: tuple[int, ...] | None) -> tuple[int, ...] | None:
+def _context_shape(distribution: Any, given: Any) -> Any:
     known = contexts.context_shape(distribution)
     if given is None:
         return known
-    given = checks.shape_tuple("conditional_event_shape", given)
+    given = context_shapes.checked("conditional_event_shape", given)
     contexts.check_takes_context(distribution, given)
-    if known not in (None, given):
+    if known is not None and not context_shapes.compatible(known, given):
         expected = f"{known}, as the networks of the distribution have it"
         raise ValueError(checks.message("conditional_event_shape", expected, given))
     return given

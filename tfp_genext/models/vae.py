@@ -218,7 +218,10 @@ class VAE(CheckedModel):
         """
         z = checks.numeric("z", z)
         checks.context("z", z, self._model.latents.shape[1:].as_list())
-        return self._model.likelihood(z, self._checked_context(conditional_input))
+        context = self._checked_context(conditional_input)
+        for part in [] if context is None else tf.nest.flatten(context):
+            checks.same_rows("conditional_input", part, "z", z)
+        return self._model.likelihood(z, context)
 
     def reconstruct(self, x: Any, conditional_input: Any = None) -> tf.Tensor:
         """Returns the middle of the likelihood at the middle of the posterior, `[N, *event]`.

@@ -191,7 +191,7 @@ class ConvNet(keras.layers.Layer):
         budget.spend_parts(2 * self.num_blocks, "layers")
         self.activation = from_keras("activation", keras.activations, activation)
         self.edge_padding = bool(edge_padding)
-        self.conditional_event_shape = checks.optional_shape(
+        self.conditional_event_shape = checks.context_shape(
             "conditional_event_shape", conditional_event_shape
         )
         self.unstacked = unstacked

@@ -133,7 +133,7 @@ class MADE(keras.layers.Layer):
         )
         self.num_classes = checks.optional_int("num_classes", num_classes, minimum=2)
         self.input_range = optional_range("input_range", input_range)
-        self.conditional_event_shape = checks.optional_shape(
+        self.conditional_event_shape = checks.context_shape(
             "conditional_event_shape", conditional_event_shape
         )
         self.unstacked = unstacked

@@ -69,7 +69,7 @@ class MLP(keras.layers.Layer):
         self.params_shape = checks.shape_tuple("params_shape", params_shape)
         self.hidden_units = checks.positive_ints("hidden_units", hidden_units)
         self.activation = from_keras("activation", keras.activations, activation)
-        self.conditional_event_shape = checks.optional_shape(
+        self.conditional_event_shape = checks.context_shape(
             "conditional_event_shape", conditional_event_shape
         )
         self.unstacked = unstacked

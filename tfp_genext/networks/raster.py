@@ -102,7 +102,7 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
         self.image_shape = checks.image_shape("image_shape", image_shape)
         self.params_size = checks.positive_int("params_size", params_size)
         self.input_range = optional_range("input_range", input_range)
-        self.conditional_event_shape = checks.optional_shape(
+        self.conditional_event_shape = checks.context_shape(
             "conditional_event_shape", conditional_event_shape
         )
         self._encode = in_range(self.input_range)

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding, checks, contexts, saving, tracking
+from tfp_genext import binding, checks, context_shapes, contexts, saving, tracking
 from tfp_genext import warmup as warmup_lib
 from tfp_genext.distributions import Conditional
 from tfp_genext.serving.signatures import DensityFunctions, Functions
@@ -25,7 +25,7 @@ def export(
     overwrite: bool = False,
     jit_compile: bool | None = None,
     warmup: warmup_lib.Warmup = (),
-    conditional_event_shape: tuple[int, ...] | None = None,
+    conditional_event_shape: Any = None,
     preprocessing: keras.layers.Layer | None = None,
 ) -> None:
     """Writes a distribution as a versioned SavedModel that TensorFlow Serving runs.
@@ -89,8 +89,9 @@ def export(
     ```
     """
     check_servable(distribution)
-    given = checks.optional_shape("conditional_event_shape", conditional_event_shape)
-    context = given or contexts.context_shape(distribution)
+    context = context_shapes.checked("conditional_event_shape", conditional_event_shape)
+    if context is None:
+        context = contexts.context_shape(distribution)
     functions = DensityFunctions(distribution, context, preprocessing).by_name()
     write(
         path,
@@ -157,7 +158,7 @@ def traced(functions: Functions, jit_compile: bool | None) -> dict[str, Callable
     compiled = {
         function: tf.function(
             _refusing_other_shapes(function, specs),
-            input_signature=specs,
+            input_signature=tf.nest.flatten(specs),
             jit_compile=jit_compile,
             autograph=False,
         )
@@ -168,23 +169,26 @@ def traced(functions: Functions, jit_compile: bool | None) -> dict[str, Callable
     return {name: compiled[function] for name, (function, _) in functions.items()}
 
 
-def _refusing_other_shapes(function: Callable, specs: Sequence[tf.TensorSpec]) -> Callable:
-    """Returns a function that runs on its specs alone.
+def _refusing_other_shapes(function: Callable, specs: Sequence[Any]) -> Callable:
+    """Returns a function that runs on its specs alone, and takes one tensor for each.
 
     A server feeds whatever shape it is sent: one that broadcasts would get a wrong answer.
     """
+    flat = tf.nest.flatten(specs)
 
     @functools.wraps(function)
     def refusing(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        of_the_specs = [tf.ensure_shape(x, spec.shape) for x, spec in zip(inputs, specs)]
-        batches = [x for x, spec in zip(of_the_specs, specs) if spec.shape[:1] == [None]]
+        of_the_specs = [tf.ensure_shape(x, spec.shape) for x, spec in zip(inputs, flat)]
+        batches = [x for x, spec in zip(of_the_specs, flat) if spec.shape[:1] == [None]]
         for batch in batches[1:]:
             same = "inputs must have as many rows as each other"
             tf.debugging.assert_equal(tf.shape(batch)[0], tf.shape(batches[0])[0], same)
-        return function(*of_the_specs)
+        return function(*tf.nest.pack_sequence_as(specs, of_the_specs))
 
     # TensorFlow reads the names of inputs there, and does not look behind a wrapper.
-    refusing.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    names = [inspect.Parameter(spec.name, kind) for spec in flat]
+    refusing.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
     return refusing
 
 

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding, contexts, flows
+from tfp_genext import binding, checks, contexts, flows
 from tfp_genext.distributions import Autoregressive, Conditional
 from tfp_genext.layers import preprocessing as preprocessing_lib
 
-# A function and how it is called, by the name of the signature.
-Functions = dict[str, tuple[Callable, list[tf.TensorSpec]]]
+# A function and how it is called, by the name of the signature. Arguments are named tensors; that
+# of a context may be a structure of them.
+Functions = dict[str, tuple[Callable, list[Any]]]
 
 NUM_SAMPLES = tf.TensorSpec([], tf.int32, name="num_samples")
 SEED = tf.TensorSpec([2], tf.int32, name="seed")
 SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
-def context_spec(event_shape: Sequence[int], dtype: tf.DType) -> tf.TensorSpec:
-    """Returns how signatures take contexts: in the dtype of the events, if that is floating."""
-    return tf.TensorSpec([None, *event_shape], _floating(dtype), name="conditional_input")
+def context_spec(event_shape: Any, dtype: tf.DType, distribution: Any = None) -> Any:
+    """Returns how signatures take contexts: in the dtype of the events, if that is floating.
+
+    Args:
+      event_shape: shape of one context event, or a structure of them.
+      dtype: of the events.
+      distribution: whose network may have names and dtypes for its inputs. Default: none.
+    """
+    spec = contexts.context_spec(distribution, event_shape, _floating(dtype))
+    names = [part.name for part in tf.nest.flatten(spec)]
+    for name in names:
+        if not name.isidentifier() or name in _TAKEN or names.count(name) > 1:
+            expected = f"of tensors whose names are identifiers, each once and none of {_TAKEN}"
+            raise ValueError(checks.message("conditional_event_shape", expected, names))
+    return spec
+
+
+# Names of the other inputs of signatures.
+_TAKEN = ("x", "z", "seed", "num_samples")
 
 
 class DensityFunctions:
@@ -35,14 +52,14 @@ class DensityFunctions:
 
     Args:
       distribution: a `tfd.Distribution`, or a `Conditional`.
-      context: shape of one context event; `None` for no context.
+      context: shape of one context event, or a structure of them; `None` for no context.
       preprocessing: the layer that data go through first. Default: none.
     """
 
     def __init__(
         self,
         distribution: Any,
-        context: tuple[int, ...] | None,
+        context: Any,
         preprocessing: keras.layers.Layer | None = None,
     ) -> None:
         self.distribution = distribution
@@ -58,7 +75,7 @@ class DensityFunctions:
             self._z = tf.TensorSpec([None, *base.event_shape.as_list()], base.dtype, name="z")
         self._context = []
         if context is not None:
-            self._context = [context_spec(context, self._x.dtype)]
+            self._context = [context_spec(context, self._x.dtype, distribution)]
 
     def by_name(self) -> Functions:
         """Returns the functions by the names of their signatures."""
