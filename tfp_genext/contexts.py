@@ -8,7 +8,9 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import binding, checks, context_shapes, flows, tracking
+from tfp_genext.bijectors import act_norm
 from tfp_genext.distributions import Autoregressive, Conditional
+from tfp_genext.distributions.context_head import ContextHead
 
 
 def event_spec(distribution: Any) -> tf.TensorSpec:
@@ -68,6 +70,28 @@ def training_log_prob(distribution: Any, x: tf.Tensor, context: Any, step: Any) 
     if isinstance(distribution, Autoregressive):
         return distribution.training_log_prob(x, step, context)
     return log_prob(distribution, x, context)
+
+
+def uninitialized(distribution: Any) -> bool:
+    """Tells whether a distribution has an `ActNorm` that waits for its data."""
+    if isinstance(distribution, Conditional):
+        head = distribution.head
+        return isinstance(head, ContextHead) and bool(act_norm.uninitialized(head.distribution))
+    return bool(act_norm.uninitialized(distribution))
+
+
+def initialize(distribution: Any, x: tf.Tensor, context: Any = None) -> None:
+    """Initialises every `ActNorm` of a flow from data, behind the network of a conditional too."""
+    if not isinstance(distribution, Conditional):
+        flows.initialize(distribution, x, conditional_input=context)
+        return
+    head, params = distribution.head, distribution.params(context)
+    if not isinstance(head, ContextHead):
+        return
+    if distribution.bijector is not None:
+        x = distribution.distribution(params).bijector.inverse(x)
+    context = head.context(params[..., : head.params_size])
+    flows.initialize(head.distribution, x, conditional_input=context)
 
 
 def holds_whole_numbers(distribution: Any) -> bool:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import tfp_genext as gx
 
@@ -207,6 +208,43 @@ def test_other_structures_are_refused_everywhere(context, message):
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def embedding():
+    a, b = keras.Input([3], name="a"), keras.Input([None, 1], name="b")
+    features = keras.layers.Concatenate()([a, keras.layers.LSTM(4)(b)])
+    return keras.Model({"a": a, "b": b}, keras.layers.Dense(3)(features))
+
+
+@pytest.mark.parametrize("wrap", ["plain", "nested", "made"])
+def test_a_network_in_front_of_a_flow_makes_one_vector_of_all(wrap, tmp_path):
+    options = {"hidden_units": [8], "conditional_event_shape": [3]}
+    if wrap == "made":
+        flow = gx.autoregressive.made([2], head=gx.distributions.IndependentNormal([]), **options)
+    else:
+        flow = gx.flows.maf([2], num_layers=2, act_norm=True, **options)
+    if wrap == "nested":
+        flow = tfp.distributions.TransformedDistribution(flow, tfp.bijectors.Softplus())
+    conditional = gx.distributions.Conditional(embedding(), flow)
+    model = gx.models.DensityModel(conditional)
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    c, y = {"a": A, "b": B}, np.abs(Y) + 3.0
+    losses = model.fit(c, y, epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    norms = [m for m in flow.submodules if isinstance(m, gx.bijectors.ActNorm)]
+    assert all(bool(norm.initialized) for norm in norms) and (norms or wrap == "made")
+    expected = model.predict((c, y), verbose=0)
+    vectors = conditional.network(c)
+    kwargs = gx.flows.bijector_kwargs(flow, vectors)
+    np.testing.assert_allclose(flow.log_prob(tf.constant(y), **kwargs), expected, rtol=1e-4)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict((c, y), verbose=0), expected, rtol=1e-5)
+    model.export(tmp_path / "1", verbose=False)
+    served = tf.saved_model.load(tmp_path / "1").signatures["log_prob"]
+    answer = served(x=tf.constant(y), a=tf.constant(A), b=tf.constant(B))["log_prob"]
+    np.testing.assert_allclose(answer, expected, rtol=1e-4)
+    assert model.sample(2, seed=[1, 2], conditional_input=c).shape == [2, 24, 2]
 
 
 def test_what_takes_one_tensor_says_what_to_write_instead():

@@ -10,9 +10,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, checks, context_shapes, leading_dims, saving, tracking
+from tfp_genext import bijectors, binding, checks, context_shapes, leading_dims, saving, tracking
 from tfp_genext.bijectors import conditioning
-from tfp_genext.distributions.autoregressive import Autoregressive
 from tfp_genext.distributions.context_head import ContextHead
 from tfp_genext.distributions.head import Head
 
@@ -34,19 +33,21 @@ class Conditional(keras.layers.Layer):
 
     Args:
       network: a Keras layer or model that returns `[N, params_size]`.
-      head: from parameters to a distribution; or a `gx.distributions.Autoregressive` whose context
-        the network gives, as a PixelCNN that decodes the latents of a VAE.
+      head: from parameters to a distribution; or a conditional distribution whose context the
+        network gives: a conditional flow, behind a network that makes a vector of several inputs or
+        of a sequence, or a `gx.distributions.Autoregressive`, as a PixelCNN that decodes the
+        latents of a VAE.
       bijector: of the head's events, such as `gx.flows.iaf(...).bijector`. Default: none.
       **kwargs: further arguments of `keras.layers.Layer`.
 
     Call arguments:
-      x: what the network takes.
+      x: what the network takes: `[*batch, *event]`, or a dictionary, tuple or list of tensors.
       conditional_input: a context beside x: handed over by this name to a network whose `call` has
         it, and as a list `[x, conditional_input]` to any other. Default: none.
       **kwargs: further arguments of the network, such as `training`.
 
     Returns:
-      A `tfd.Distribution` of batch shape `[N]`.
+      A `tfd.Distribution` of batch shape `[*batch]`.
 
     Raises:
       TypeError: where `network` is no Keras layer, `head` no head or `bijector` no bijector; for a
@@ -68,6 +69,11 @@ class Conditional(keras.layers.Layer):
         keras.layers.Dense(head.params_size + 4), head, bijector=flow.bijector
     )
     assert posterior(tf.zeros([5, 3])).sample(10, seed=[1, 2]).shape == [10, 5, 2]
+
+    embedding = keras.Sequential([keras.Input([None, 1]), keras.layers.LSTM(4)])
+    flow = gx.flows.maf([2], num_layers=2, hidden_units=[8], conditional_event_shape=[4])
+    of_sequences = gx.distributions.Conditional(embedding, flow)
+    assert of_sequences(tf.zeros([5, 7, 1])).sample(10, seed=[1, 2]).shape == [10, 5, 2]
     ```
 
     #### References
@@ -80,7 +86,7 @@ class Conditional(keras.layers.Layer):
     def __init__(
         self,
         network: keras.layers.Layer,
-        head: Head | Autoregressive,
+        head: Head | tfd.Distribution,
         *,
         bijector: tfb.Bijector | None = None,
         **kwargs: Any,
@@ -88,12 +94,13 @@ class Conditional(keras.layers.Layer):
         super().__init__(**kwargs)
         if not isinstance(network, keras.layers.Layer):
             raise TypeError(checks.message("network", "a Keras layer", network))
-        if not isinstance(head, (Head, Autoregressive)):
-            raise TypeError(checks.message("head", "a head of gx.distributions", head))
+        if not isinstance(head, Head) and not binding.takes_context(head):
+            expected = "a head of gx.distributions, or a conditional distribution"
+            raise TypeError(checks.message("head", expected, head))
         if bijector is not None and not isinstance(bijector, tfb.Bijector):
             raise TypeError(checks.message("bijector", "a tfb.Bijector, or None", bijector))
         self.network = network
-        self.head = ContextHead(head) if isinstance(head, Autoregressive) else head
+        self.head = head if isinstance(head, Head) else ContextHead(head)
         self._bijector = bijector
         # What holds variables beside the network, by the name of its argument.
         self._held = {

@@ -1,4 +1,4 @@
-"""Autoregressive distributions in the place of heads."""
+"""Conditional flows and autoregressive distributions in the place of heads."""
 
 from __future__ import annotations
 
@@ -7,27 +7,32 @@ import math
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks
-from tfp_genext.distributions.autoregressive import Autoregressive
+from tfp_genext import binding, checks
 from tfp_genext.distributions.head import in_shape
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ContextHead:
-    """An autoregressive distribution as a head: its context is the head's parameters.
+    """A conditional distribution as a head: its context is the head's parameters.
 
     Args:
-      distribution: one that takes a context, and has none yet.
+      distribution: a conditional flow or a `gx.distributions.Autoregressive` that has no context
+        yet.
     """
 
-    distribution: Autoregressive
+    distribution: tfd.Distribution
 
     def __post_init__(self) -> None:
-        shape = self.distribution.conditional_event_shape
-        if shape is None or self.distribution.conditional_input is not None:
+        bound = getattr(self.distribution, "conditional_input", None)
+        if self._context_shape is None or bound is not None:
             expected = "one that takes a context, and has none yet"
             raise ValueError(checks.message("head", expected, self.distribution))
+
+    @property
+    def _context_shape(self) -> tuple[int, ...] | None:
+        return binding.conditional_event_shape(self.distribution)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -37,18 +42,23 @@ class ContextHead:
     @property
     def params_size(self) -> int:
         """How many numbers a context has."""
-        return math.prod(self.distribution.conditional_event_shape or ())
+        return math.prod(self._context_shape or ())
 
     @property
     def discrete(self) -> bool:
         """Whether events hold whole numbers."""
-        return self.distribution.discrete
+        return bool(getattr(self.distribution, "discrete", False))
 
     def check_values(self, x: np.ndarray) -> None:
-        """Raises `ValueError` where an array holds entries outside the support."""
-        self.distribution.check_values(x)
+        """Raises `ValueError` if an array holds entries outside the support, if that is known."""
+        check = getattr(self.distribution, "check_values", None)
+        if check is not None:
+            check(x)
 
-    def __call__(self, params: tf.Tensor) -> Autoregressive:
+    def context(self, params: tf.Tensor) -> tf.Tensor:
+        """Returns parameters `[..., params_size]` as contexts `[..., *conditional_event_shape]`."""
+        return in_shape(params, self._context_shape or ())
+
+    def __call__(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution given contexts `[..., params_size]`."""
-        shape = self.distribution.conditional_event_shape or ()
-        return self.distribution.condition(in_shape(params, shape))
+        return binding.bind(self.distribution, self.context(params))

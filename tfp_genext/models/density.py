@@ -16,12 +16,10 @@ from tfp_genext import (
     checks,
     context_shapes,
     contexts,
-    flows,
     numerics,
     serving,
     tracking,
 )
-from tfp_genext.bijectors import act_norm
 from tfp_genext.distributions import Conditional
 from tfp_genext.flows.standardized import new_scale, set_scale
 from tfp_genext.layers.preprocessing import undone
@@ -279,15 +277,14 @@ class DensityModel(CheckedModel):
             tf.function(log_prob, autograph=False).get_concrete_function(*specs)
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
-        conditional = isinstance(self.distribution, Conditional)
-        if conditional or not act_norm.uninitialized(self.distribution):
+        if not contexts.uninitialized(self.distribution):
             return data
         data, (x, y) = data_lib.first_batch(data, batch_size)
         if not self._check.conditional:
             y = None
         context, events = self._check.batch(x, y, None)
         events = self._prepared(events, training=False)
-        flows.initialize(self.distribution, events, conditional_input=context)
+        contexts.initialize(self.distribution, events, context)
         return data
 
 
