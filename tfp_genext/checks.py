@@ -332,20 +332,40 @@ def numeric(name: str, value: Any, dtype_hint: Any = None) -> tf.Tensor:
     return tensor
 
 
-def finite(name: str, value: np.ndarray, dtype: tf.DType | None = None) -> None:
-    """Raises `ValueError` where an array holds entries that are not finite, in `dtype` if given."""
+def finite(
+    name: str,
+    value: np.ndarray,
+    dtype: tf.DType | None = None,
+    places: Callable[[np.ndarray], str] | None = None,
+) -> None:
+    """Raises `ValueError` if an array holds entries that are not finite, in `dtype` if given.
+
+    Args:
+      name: what to call it.
+      value: the array.
+      dtype: in which the entries must be finite. Default: that of the array.
+      places: says in words where bad entries are. Default: not said.
+    """
     if value.dtype.kind != "f":
         return
     largest = np.inf if dtype is None or not dtype.is_floating else float(dtype.max)
     with np.errstate(invalid="ignore"):
-        bad = np.count_nonzero(~(np.abs(value) <= largest) | ~np.isfinite(value))
-    if bad:
+        bad = ~(np.abs(value) <= largest) | ~np.isfinite(value)
+    if bad.any():
+        where = "" if places is None else places(bad)
         raise ValueError(
-            f"`{name}` must be finite. Received: {bad} NaN or infinite of {value.size} entries"
+            f"`{name}` must be finite. Received: {np.count_nonzero(bad)} NaN or infinite of "
+            f"{value.size} entries{where}"
         )
 
 
-def fitting(name: str, source: str, part: Callable, *inputs: tf.Tensor) -> Any:
+def fitting(
+    name: str,
+    source: str,
+    part: Callable,
+    *inputs: tf.Tensor,
+    explain: Callable[[], None] | None = None,
+) -> Any:
     """Returns what a part of a model makes of two rows of its inputs.
 
     Args:
@@ -353,6 +373,7 @@ def fitting(name: str, source: str, part: Callable, *inputs: tf.Tensor) -> Any:
       source: where its inputs come from, in words.
       part: the part.
       *inputs: `[2, ...]`, and contexts `[2, ...]` where there are any.
+      explain: raises if the cause of a failure is known. Default: it is not.
 
     Raises:
       ValueError: where the part does not take inputs of these shapes.
@@ -362,6 +383,8 @@ def fitting(name: str, source: str, part: Callable, *inputs: tf.Tensor) -> Any:
     except budget.TooLarge:
         raise
     except (ValueError, tf.errors.InvalidArgumentError) as error:
+        if explain is not None:
+            explain()
         shapes = " and a context ".join(str(tensor.shape.as_list()) for tensor in inputs)
         expected = f"`{name}` must take {source}, {shapes} for N = 2"
         raise ValueError(f"{expected}. Received: {error}") from error
@@ -382,8 +405,13 @@ def _numeric_dtype(name: str, value: Any, expected: str) -> tf.DType:
 def _check_shape(name: str, value: Any, event_shape: Sequence[int | None], expected: str) -> None:
     if getattr(value.shape, "rank", 0) is None:
         return
-    if not _shapes_agree(tuple(value.shape), event_shape):
-        raise ValueError(f"`{name}` must be {expected}. Received: shape {list(value.shape)}")
+    shape = tuple(value.shape)
+    if not _shapes_agree(shape, event_shape):
+        single = _shapes_agree((None, *shape), event_shape)
+        hint = ", a single row: `.batch` a dataset, and give an array its first axis"
+        raise ValueError(
+            f"`{name}` must be {expected}. Received: shape {list(shape)}{hint if single else ''}"
+        )
 
 
 def _shapes_agree(shape: tuple, event_shape: Sequence[int | None]) -> bool:

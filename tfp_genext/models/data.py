@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_genext import checks, context_shapes
+from tfp_genext.models import columns as column_names
 
 NOT_FINITE_LOSS = "must be finite, and is not; no step was taken"
 EMPTY = "`x` must hold at least one batch. Received: a dataset or generator without any"
@@ -50,6 +52,8 @@ class DataCheck:
       assertions: returns operations that raise for a tensor of such events, faster in a dataset
         than `check_values`. Default: none.
       computed_in: dtype that events are cast to where they may be any numbers. Default: none.
+      made_by: the part of the model whose output decides the shape of events, such as
+        `"generator"`. Default: none.
     """
 
     event_shape: tuple[int, ...]
@@ -58,6 +62,7 @@ class DataCheck:
     check_values: Callable[[np.ndarray], None] | None = None
     assertions: Callable[[tf.Tensor], list[tf.Operation]] | None = None
     computed_in: tf.DType | None = None
+    made_by: str | None = None
 
     @property
     def conditional(self) -> bool:
@@ -116,7 +121,8 @@ class DataCheck:
         return context, events
 
     def _check_static(self, context: Any, events: Any) -> Any:
-        checks.event("x", events, self.event_shape, self.dtype)
+        self._refuse_swapped(context, events)
+        self._check_event(events)
         return None if context is None else self._checked_context(context, events)
 
     def _checked_context(self, context: Any, events: Any) -> Any:
@@ -124,6 +130,35 @@ class DataCheck:
         for part in context_shapes.flat(self.conditional_event_shape, context):
             checks.same_rows("conditional_input", part, "x", events)
         return context
+
+    def _check_event(self, events: Any) -> None:
+        shape = _row_shape(events)
+        if (
+            self.made_by
+            and shape is not None
+            and None not in shape
+            and len(shape) == len(self.event_shape)
+            and shape != self.event_shape
+        ):
+            made, of_data = (
+                f"[{', '.join(['N', *map(str, s)])}]" for s in (self.event_shape, shape)
+            )
+            raise ValueError(
+                f"`{self.made_by}` must return what has the shape of the data, {of_data}, or `x` "
+                f"must be numbers of shape {made}, as `{self.made_by}` returns. "
+                f"Received: x of shape {list(events.shape)}"
+            )
+        checks.event("x", events, self.event_shape, self.dtype)
+
+    def _refuse_swapped(self, context: Any, events: Any) -> None:
+        given = _row_shape(context), _row_shape(events)
+        wanted = self.conditional_event_shape, self.event_shape
+        if given != wanted and given == wanted[::-1]:
+            raise ValueError(
+                "`conditional_input` must come before `x`: `fit(c, x)`, "
+                "`validation_data=(c, x)`, `predict((c, x))`, datasets of pairs (c, x). "
+                f"Received: shapes {[*given]} of a row, {[*wanted]} in the right order"
+            )
 
     def _arrays(self, x: Any, y: Any, sample_weight: Any) -> Data:
         if self.conditional:
@@ -144,26 +179,25 @@ class DataCheck:
         return Data(x, target, _weights(sample_weight, len(target)))
 
     def _pair(self, context: Any, events: Any) -> tuple[Any, Any]:
-        shapes, events = self.conditional_event_shape, self._events(events)
-        context = context_shapes.mapped(
-            lambda name, _, part: _as_array(name, part), shapes, context
-        )
+        self._refuse_swapped(context, events)
+        shapes, tables, events = self.conditional_event_shape, context, self._events(events)
+        context = context_shapes.mapped(lambda name, _, part: _as_array(name, part), shapes, tables)
         context = self._checked_context(context, events)
-        context_shapes.mapped(
-            lambda name, _, part: checks.finite(name, np.asarray(part)), shapes, context
-        )
+        context_shapes.mapped(_check_finite_table, shapes, tables)
         return context, events
 
     def _events(self, x: Any) -> Any:
+        columns = column_names.names(x)
         x = _as_array("x", x)
-        checks.event("x", x, self.event_shape, self.dtype)
+        self._check_event(x)
         if len(x) == 0:
             raise ValueError(f"`x` must hold at least one row. Received: shape {tuple(x.shape)}")
-        self._check_entries(np.asarray(x))
+        self._check_entries(np.asarray(x), columns)
         return x
 
-    def _check_entries(self, x: np.ndarray) -> None:
-        checks.finite("x", x, self.dtype)
+    def _check_entries(self, x: np.ndarray, columns: Sequence[Any] | None = None) -> None:
+        places = functools.partial(column_names.places, columns=columns)
+        checks.finite("x", x, self.dtype, places)
         if self.check_values is not None:
             self.check_values(x)
 
@@ -404,6 +438,20 @@ def _is_float_tensor(value: Any) -> bool:
     return tf.is_tensor(value) and value.dtype.is_floating
 
 
+def _check_finite_table(name: str, event_shape: Any, table: Any) -> None:
+    del event_shape
+    places = functools.partial(column_names.places, columns=column_names.names(table))
+    checks.finite(name, np.asarray(table), places=places)
+
+
+def _row_shape(value: Any) -> tuple | None:
+    """Returns the shape of one row of a batch; `None` if it is not known."""
+    shape = getattr(value, "shape", None)
+    if shape is None or getattr(shape, "rank", 0) is None or not len(shape):
+        return None
+    return tuple(shape[1:])
+
+
 def is_stream(x: Any) -> bool:
     """Tells whether data come in batches, from a dataset or generator, rather than as arrays."""
     if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset, keras.utils.PyDataset)):
@@ -424,7 +472,10 @@ def _as_array(name: str, value: Any) -> Any:
     except ValueError as error:
         raise ValueError(f"`{name}` must be an array of numbers. Received: {error}") from error
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"`{name}` must be an array of numbers. Received: dtype {array.dtype}")
+        where = column_names.of_text(array, column_names.names(value))
+        raise TypeError(
+            f"`{name}` must be an array of numbers. Received: dtype {array.dtype}{where}"
+        )
     return array
 
 

@@ -125,6 +125,7 @@ class DensityModel(CheckedModel):
         self.preprocessing = checked_layer(preprocessing, rescales=not self._has_density)
         if not self._awaits_contexts:
             self._build_networks()
+        tracking.require_built("distribution", distribution)
         self._loose_variables = tracking.loose_variables(distribution)
         self._nll = keras.metrics.Mean(name="nll")
         self._bits = keras.metrics.Mean(name="bits_per_dim") if bits_per_dim else None

@@ -13,7 +13,7 @@ from tfp_genext import checks, flows, objectives, serving, tracking
 from tfp_genext.bijectors import act_norm
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, noise, players
-from tfp_genext.models.checked import CheckedModel, refuse_losses
+from tfp_genext.models.checked import CheckedModel, refuse_losses, require_optimizer
 from tfp_genext.models.served import gan_signatures
 from tfp_genext.models.whole import distinct
 
@@ -138,6 +138,7 @@ class GAN(CheckedModel):
             None,
             context,
             computed_in=self._players.dtype,
+            made_by="generator",
         )
         self._keep_parts()
         self._make_metrics()
@@ -183,19 +184,27 @@ class GAN(CheckedModel):
             given.
         """
         refuse_losses(loss, kwargs, "the losses are those of `objective`")
+        if kwargs.get("optimizer") is not None:
+            expected = (
+                "None, for a GAN: it has two, one for each player, as in "
+                "compile(generator_optimizer=..., discriminator_optimizer=...)"
+            )
+            raise ValueError(checks.message("optimizer", expected, kwargs["optimizer"]))
         given = {
             "generator_optimizer": generator_optimizer,
             "discriminator_optimizer": discriminator_optimizer,
         }
         for name, optimizer in given.items():
             if optimizer is None:
-                raise ValueError(checks.message(name, "a Keras optimizer, one for each", None))
+                expected = "a Keras optimizer; a GAN has two, one for each player"
+                raise ValueError(checks.message(name, expected, None))
+            require_optimizer(name, optimizer)
         if generator_optimizer is discriminator_optimizer and not isinstance(
             generator_optimizer, str
         ):
             expected = "another object than `generator_optimizer`: each has its own state"
             raise ValueError(checks.message("discriminator_optimizer", expected, "the same"))
-        for name in ("optimizer", "metrics", "weighted_metrics"):
+        for name in ("metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
                 raise ValueError(checks.message(name, "None, for a GAN", kwargs[name]))
         super().compile(optimizer=generator_optimizer, **kwargs)

@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import adaptation, budget, checks, contexts
+from tfp_genext import adaptation, budget, checks, contexts, tracking
 from tfp_genext.bijectors import Standardize
 from tfp_genext.distributions import Autoregressive
 from tfp_genext.objectives.draws import is_independent
@@ -188,7 +188,13 @@ class LatentModel:
         """
         shapes = [event_shape, *([] if self.context_shape is None else [self.context_shape])]
         source = "latents of the prior" if name == "decoder" else "data of the decoder"
-        made = checks.fitting(name, source, part, *(self._two(shape) for shape in shapes))
+
+        def explain() -> None:
+            if self.context_shape is not None:
+                tracking.refuse_single_input(name, getattr(self, name))
+
+        two = [self._two(shape) for shape in shapes]
+        made = checks.fitting(name, source, part, *two, explain=explain)
         if made.batch_shape != [2] or not made.event_shape.is_fully_defined():
             raise ValueError(
                 f"`{name}` must give distributions of batch shape [N] for inputs [N, ...], as "

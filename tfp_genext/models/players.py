@@ -131,9 +131,9 @@ class Players:
         shapes = [] if self.context_shape is None else [self.context_shape]
         context = budget.tried(lambda: [tf.zeros([2, *shape], self.dtype) for shape in shapes])
         z = budget.tried(lambda: self.prior.sample(2, seed=[0, 0]))
-        x = checks.fitting("generator", "noise of the prior", self.shown, z, *context)
+        x = self._fitting("generator", "noise of the prior", self.shown, z, *context)
         samples, source = x.shape, "samples of the generator"
-        scores = checks.fitting("discriminator", source, self.scores, x, *context).shape
+        scores = self._fitting("discriminator", source, self.scores, x, *context).shape
         if not samples.rank or samples[0] != 2 or not samples.is_fully_defined():
             expected = "of shape [N, ...], of a known event shape, for N rows of noise"
             raise ValueError(checks.message("generator", expected, f"{samples} for N = 2"))
@@ -141,6 +141,13 @@ class Players:
             expected = "one score a row, [N] or [N, 1]"
             raise ValueError(checks.message("discriminator", expected, f"{scores} for N = 2"))
         return tf.TensorSpec([None, *samples[1:]], self.dtype, name="x")
+
+    def _fitting(self, name: str, source: str, part: Callable, *inputs: tf.Tensor) -> tf.Tensor:
+        def explain() -> None:
+            if self.context_shape is not None:
+                tracking.refuse_single_input(name, getattr(self, name))
+
+        return checks.fitting(name, source, part, *inputs, explain=explain)
 
 
 def checked_prior(generator: Any, prior: Any) -> tfd.Distribution:

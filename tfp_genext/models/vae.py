@@ -167,6 +167,7 @@ class VAE(CheckedModel):
             context,
             self._check_values,
             computed_in=self._model.dtype,
+            made_by="decoder",
         )
         parts = self._tfp_parts
         self._networks = distinct(n for part in parts for n in tracking.networks(part))
