@@ -1190,7 +1190,7 @@ TABLE = [
         "a context shape that is a letter, in an export",
         lambda: gx.serving.export(flow(), "flow/1", conditional_event_shape="a"),
         TypeError,
-        "`conditional_event_shape` must be a sequence of positive integers",
+        "`conditional_event_shape` must be a shape",
     ),
     (
         "a width beyond all tensors",

@@ -243,48 +243,13 @@ def called_unchanged(
 def _inputs(network: keras.Layer, x: Any, conditional_input: Any) -> tuple[Any, dict[str, Any]]:
     if conditional_input is None:
         return x, {}
-    if _takes_named_context(network):
+    if takes_named_context(network):
         return x, {"conditional_input": conditional_input}
     return [x, conditional_input], {}
 
 
-def require_built(name: str, holder: Any) -> None:
-    """Raises `ValueError` if a distribution holds a network whose variables are yet to be made.
-
-    Networks of Keras 3 are built by the models. One of `tf_keras` that is not built would have its
-    variables made during training, where no optimizer knows them.
-    """
-    for module in holder.submodules if isinstance(holder, tf.Module) else ():
-        if getattr(module, "built", True) is False and not module.variables:
-            raise ValueError(
-                f"`{name}` must hold networks that are built, so that their variables exist to be "
-                "trained: call `log_prob` on a batch of events first, or the network's "
-                f"`build([None, D])`. Received: {type(module).__name__} {module.name!r}, not built"
-            )
-
-
-def refuse_single_input(name: str, part: Any) -> None:
-    """Raises `ValueError` if a part that is given a context is a Keras model of one input.
-
-    Args:
-      name: what to call the part.
-      part: a Keras model, or what holds one as `network`.
-    """
-    model = getattr(part, "network", part)
-    if not isinstance(model, keras.Model) or _takes_named_context(model):
-        return
-    if isinstance(model, keras.Sequential) or len(getattr(model, "inputs", None) or ()) == 1:
-        raise ValueError(
-            f"`{name}` must have a model of two inputs, its own and the context, as "
-            "`conditional_event_shape` is given:\n\n"
-            "    x, c = keras.Input(shape), keras.Input(conditional_event_shape)\n"
-            "    model = keras.Model([x, c], network(keras.layers.Concatenate()([x, c])))\n\n"
-            "or a layer whose `call` takes `conditional_input`. "
-            f"Received: {type(model).__name__} {model.name!r}, of one input"
-        )
-
-
-def _takes_named_context(network: keras.Layer) -> bool:
+def takes_named_context(network: keras.Layer) -> bool:
+    """Tells whether the `call` of a Keras layer takes `conditional_input`."""
     return "conditional_input" in inspect.signature(network.call).parameters
 
 

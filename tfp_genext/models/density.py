@@ -24,7 +24,7 @@ from tfp_genext.distributions import Conditional
 from tfp_genext.flows.standardized import new_scale, set_scale
 from tfp_genext.layers.preprocessing import undone
 from tfp_genext.models import data as data_lib
-from tfp_genext.models import losses
+from tfp_genext.models import losses, network_checks
 from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses, require_optimizer
 from tfp_genext.moments import ColumnMoments
 
@@ -125,7 +125,7 @@ class DensityModel(CheckedModel):
         self.preprocessing = checked_layer(preprocessing, rescales=not self._has_density)
         if not self._awaits_contexts:
             self._build_networks()
-        tracking.require_built("distribution", distribution)
+        network_checks.require_built("distribution", distribution)
         self._loose_variables = tracking.loose_variables(distribution)
         self._nll = keras.metrics.Mean(name="nll")
         self._bits = keras.metrics.Mean(name="bits_per_dim") if bits_per_dim else None

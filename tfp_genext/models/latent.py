@@ -12,9 +12,10 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import adaptation, budget, checks, contexts, tracking
+from tfp_genext import adaptation, budget, checks, contexts
 from tfp_genext.bijectors import Standardize
 from tfp_genext.distributions import Autoregressive
+from tfp_genext.models import network_checks
 from tfp_genext.objectives.draws import is_independent
 from tfp_genext.objectives.inference import Inference
 
@@ -191,7 +192,7 @@ class LatentModel:
 
         def explain() -> None:
             if self.context_shape is not None:
-                tracking.refuse_single_input(name, getattr(self, name))
+                network_checks.refuse_single_input(name, getattr(self, name))
 
         two = [self._two(shape) for shape in shapes]
         made = checks.fitting(name, source, part, *two, explain=explain)

@@ -11,6 +11,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import budget, checks, contexts, saving, tracking
+from tfp_genext.models import network_checks
 from tfp_genext.objectives import draws
 
 
@@ -145,7 +146,7 @@ class Players:
     def _fitting(self, name: str, source: str, part: Callable, *inputs: tf.Tensor) -> tf.Tensor:
         def explain() -> None:
             if self.context_shape is not None:
-                tracking.refuse_single_input(name, getattr(self, name))
+                network_checks.refuse_single_input(name, getattr(self, name))
 
         return checks.fitting(name, source, part, *inputs, explain=explain)
 
