@@ -205,7 +205,7 @@ GANS = [
     ),
     ModelCase("gan_normed", normed_gan, _GAN),
     ModelCase("gan_steps", lambda: gan(discriminator_steps=3), _GAN),
-    ModelCase("gan_flow", flow_gan, (*_GAN, "log_prob")),
+    ModelCase("gan_flow", flow_gan, (*_GAN, "log_prob", "log_prob_and_gradient")),
     ModelCase("gan_conditional", conditional_gan, _GAN, CONTEXT),
 ]
 MODELS = [*VAES, *GANS]

@@ -173,6 +173,7 @@ def _requests(model, case, rows):
         "decode": {"z": z, **context},
         "reconstruct": x,
         "log_prob": x,
+        "log_prob_and_gradient": x,
         "discriminate": x,
         "sample": drawn,
         "generate": drawn,
@@ -196,6 +197,12 @@ def _python(model, name, inputs):
     if name == "log_prob":
         options = {"num_samples": 3, "seed": SEED} if is_vae else {}
         return {"log_prob": model.log_prob(inputs["x"], **options, **context)}
+    if name == "log_prob_and_gradient":
+        x = tf.constant(inputs["x"])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            log_prob = model.averaged_generator.log_prob(x)
+        return {"log_prob": log_prob, "gradient": tape.gradient(log_prob, x)}
     if name == "reconstruct":
         return {"x": model.reconstruct(inputs["x"], **context)}
     if name == "decode":

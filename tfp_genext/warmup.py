@@ -86,10 +86,10 @@ def _points(signatures: Mapping[str, Callable], rows: int) -> dict[str, tf.Tenso
 
 
 def _inputs(signature: Any, rows: int, points: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns one request: points, and zeros for seeds and contexts."""
+    """Returns one request: points, a median, and zeros for seeds and contexts."""
     specs = signature.input_signature
     batched = any(spec.shape.rank and spec.shape[0] is None for spec in specs)
-    inputs = {"num_samples": tf.constant(1 if batched else rows), **points}
+    inputs = {"num_samples": tf.constant(1 if batched else rows), "probs": [0.5], **points}
     return {
         spec.name: tf.cast(inputs.get(spec.name, _zeros(spec, rows)), spec.dtype) for spec in specs
     }

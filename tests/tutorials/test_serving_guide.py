@@ -14,6 +14,7 @@ import pytest
 import registry_models
 import rest
 import serving_double
+import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).parents[2]
 GUIDE = (ROOT / "tutorials" / "serving.md").read_text(encoding="utf-8")
@@ -81,6 +82,12 @@ def test_bodies_are_answered_as_the_model_answers(guide, loaded):
 def _python(flow, signature, inputs):
     if signature in ("log_prob", "serving_default"):
         return {"log_prob": flow.log_prob(inputs["x"])}
+    if signature == "log_prob_and_gradient":
+        x = tf.constant(inputs["x"])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            log_prob = flow.log_prob(x)
+        return {"log_prob": log_prob, "gradient": tape.gradient(log_prob, x)}
     if signature == "sample":
         return {"samples": flow.sample(inputs["num_samples"], seed=inputs["seed"])}
     if signature == "sample_and_log_prob":

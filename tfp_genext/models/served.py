@@ -51,14 +51,23 @@ def vae_signatures(
         x = prepared(x, training=False)
         return {"log_prob": model.estimate(x, conditional_input, num_samples, seed)}
 
-    return {
+    def log_prob_and_gradient(
+        x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
+    ) -> dict[str, tf.Tensor]:
+        return signatures.with_gradient(log_prob, x, num_samples, seed, conditional_input)
+
+    estimated = [x, signatures.NUM_SAMPLES, signatures.SEED, *context]
+    functions: signatures.Functions = {
         "encode": (encode, [x, *context]),
         "decode": (decode, [z, *context]),
         "reconstruct": (reconstruct, [x, *context]),
         signatures.SERVING_DEFAULT: (reconstruct, [x, *context]),
         "sample": (sample, [signatures.NUM_SAMPLES, signatures.SEED, *context]),
-        "log_prob": (log_prob, [x, signatures.NUM_SAMPLES, signatures.SEED, *context]),
+        "log_prob": (log_prob, estimated),
     }
+    if model.continuous:
+        functions["log_prob_and_gradient"] = (log_prob_and_gradient, estimated)
+    return functions
 
 
 def gan_signatures(model: Players) -> signatures.Functions:
@@ -78,10 +87,14 @@ def gan_signatures(model: Players) -> signatures.Functions:
     def log_prob(x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
         return {"log_prob": model.log_prob(x, conditional_input)}
 
+    def log_prob_and_gradient(x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        return signatures.with_gradient(log_prob, x, conditional_input)
+
     drawn = [signatures.NUM_SAMPLES, signatures.SEED, *context]
     functions: signatures.Functions = dict.fromkeys(("sample", "generate"), (sample, drawn))
     functions["discriminate"] = (discriminate, [model.events, *context])
     functions[signatures.SERVING_DEFAULT] = (sample, drawn)
     if model.is_flow:
         functions["log_prob"] = (log_prob, [model.events, *context])
+        functions["log_prob_and_gradient"] = (log_prob_and_gradient, [model.events, *context])
     return functions

@@ -371,6 +371,9 @@ class VAE(CheckedModel):
 
     def _export(self, path: Any, **options: Any) -> None:
         functions = vae_signatures(self._model, self.prepared, self._samples)
+        if options["jit_compile"]:
+            # A gradient through a loop of unknown length, which XLA does not take.
+            functions.pop("log_prob_and_gradient", None)
         serving.write(path, functions, [self], **options)
 
     def _arguments_for_file(self) -> dict[str, Any]:

@@ -168,7 +168,10 @@ class Structure:
     def separate(self, params: tf.Tensor) -> list[tf.Tensor]:
         """Returns flat parameters `[b * params_size, N]` as `params_size` tensors `[b, N]`."""
         size = self.params_size
-        return tf.unstack(tf.reshape(params, [params.shape[0] // size, size, -1]), axis=1)
+        separate = tf.unstack(tf.reshape(params, [params.shape[0] // size, size, -1]), axis=1)
+        # An operation with several outputs, of which a gradient needs the values, gets wrong shapes
+        # in a SavedModel, which Python then does not load (TensorFlow 2.21).
+        return [tf.identity(part) for part in separate]
 
 
 def masked(kernel: tf.Tensor, mask: np.ndarray) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -15,7 +16,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_genext import binding, checks, context_shapes, contexts, saving, tracking
 from tfp_genext import warmup as warmup_lib
 from tfp_genext.distributions import Conditional
-from tfp_genext.serving.signatures import DensityFunctions, Functions
+from tfp_genext.serving.signatures import PROBS, DensityFunctions, Functions
 
 
 def export(
@@ -41,6 +42,15 @@ def export(
         sample_rows           seed int32 [N, 2]               -> samples [N, ...]
         forward               z [N, ...]                      -> x, log_prob    of a flow only
         inverse               x [N, ...]                      -> z, log_prob    of a flow only
+        log_prob_and_gradient x [N, ...]                      -> log_prob, gradient [N, ...]
+        mean                  conditional_input               -> mean [N, ...]
+        stddev                conditional_input               -> stddev [N, ...]
+        quantile              probs [Q] in [0, 1]             -> quantiles [N, Q, ...]
+
+    The last four are there if they are known: the gradient, with respect to x, of continuous
+    distributions; mean and standard deviation of conditional ones, above all of a
+    `gx.distributions.Conditional`; quantiles, of each entry by itself, also of unconditional ones,
+    `[Q, ...]`. Those of a preprocessing that is undone are not known.
 
     Samples of a conditional flow are `[num_samples, N, ...]`. A row of `sample_rows` depends on its
     own seed alone and equals `distribution.sample(seed=row)`. The same seed gives the same samples
@@ -123,8 +133,8 @@ def write(
       warmup: batch sizes of warm-up requests.
     """
     path = check_path("path", path, overwrite=overwrite)
-    sizes = warmup_lib.batch_sizes(warmup, functions)
     signatures = traced(functions, jit_compile)
+    sizes = warmup_lib.batch_sizes(warmup, signatures)
     module = tf.Module()
     # Each variable once and nothing else: what Keras layers track beside it is written twice and
     # restored once by the C++ loader. After the tracing, which may make late ones.
@@ -154,19 +164,27 @@ def check_path(name: str, path: Any, *, overwrite: bool) -> str:
 
 
 def traced(functions: Functions, jit_compile: bool | None) -> dict[str, Callable]:
-    """Returns functions traced on their specs, by name; one of several names is traced once."""
-    compiled = {
-        function: tf.function(
-            _refusing_other_shapes(function, specs),
-            input_signature=tf.nest.flatten(specs),
-            jit_compile=jit_compile,
-            autograph=False,
-        )
-        for function, specs in functions.values()
-    }
-    for function in compiled.values():
-        function.get_concrete_function()
-    return {name: compiled[function] for name, (function, _) in functions.items()}
+    """Returns functions traced on their specs, by name; one of several names is traced once.
+
+    Left out are those that raise `NotImplementedError`, as means that a distribution does not know.
+    """
+    compiled: dict[Callable, Callable] = {}
+    for function, specs in functions.values():
+        if function not in compiled:
+            with contextlib.suppress(NotImplementedError):
+                compiled[function] = _traced(function, specs, jit_compile)
+    return {name: compiled[f] for name, (f, _) in functions.items() if f in compiled}
+
+
+def _traced(function: Callable, specs: Sequence[Any], jit_compile: bool | None) -> Callable:
+    compiled = tf.function(
+        _refusing_other_shapes(function, specs),
+        input_signature=tf.nest.flatten(specs),
+        jit_compile=jit_compile,
+        autograph=False,
+    )
+    compiled.get_concrete_function()
+    return compiled
 
 
 def _refusing_other_shapes(function: Callable, specs: Sequence[Any]) -> Callable:
@@ -179,7 +197,11 @@ def _refusing_other_shapes(function: Callable, specs: Sequence[Any]) -> Callable
     @functools.wraps(function)
     def refusing(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         of_the_specs = [tf.ensure_shape(x, spec.shape) for x, spec in zip(inputs, flat)]
-        batches = [x for x, spec in zip(of_the_specs, flat) if spec.shape[:1] == [None]]
+        batches = [
+            x
+            for x, spec in zip(of_the_specs, flat)
+            if spec.shape[:1] == [None] and spec.name != PROBS
+        ]
         for batch in batches[1:]:
             same = "inputs must have as many rows as each other"
             tf.debugging.assert_equal(tf.shape(batch)[0], tf.shape(batches[0])[0], same)

@@ -10,16 +10,19 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding, checks, contexts, flows
+from tfp_genext import adaptation, binding, checks, contexts, flows
 from tfp_genext.distributions import Autoregressive, Conditional
 from tfp_genext.layers import preprocessing as preprocessing_lib
+from tfp_genext.serving import statistics
 
 # A function and how it is called, by the name of the signature. Arguments are named tensors; that
-# of a context may be a structure of them.
+# of a context may be a structure of them. A function that raises `NotImplementedError` while it is
+# traced is left out.
 Functions = dict[str, tuple[Callable, list[Any]]]
 
 NUM_SAMPLES = tf.TensorSpec([], tf.int32, name="num_samples")
 SEED = tf.TensorSpec([2], tf.int32, name="seed")
+PROBS = "probs"
 SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
@@ -41,7 +44,7 @@ def context_spec(event_shape: Any, dtype: tf.DType, distribution: Any = None) ->
 
 
 # Names of the other inputs of signatures.
-_TAKEN = ("x", "z", "seed", "num_samples")
+_TAKEN = ("x", "z", "seed", "num_samples", PROBS)
 
 
 class DensityFunctions:
@@ -90,6 +93,14 @@ class DensityFunctions:
         if self._z is not None:
             plain["forward"] = (self.forward, [self._z])
             plain["inverse"] = (self.inverse, [self._x])
+        if adaptation.continuous(self.distribution):
+            plain["log_prob_and_gradient"] = (self.log_prob_and_gradient, [self._x])
+        # Of what is undone they are not known: the mean of rounded numbers is another one.
+        if not self._undoes:
+            probs = tf.TensorSpec([None], _floating(self._events.dtype), name=PROBS)
+            plain["quantile"] = (self.quantile, [probs])
+            if self._context:  # A server has no requests without inputs over HTTP.
+                plain |= {"mean": (self.mean, []), "stddev": (self.stddev, [])}
         return {name: (f, [*specs, *self._context]) for name, (f, specs) in plain.items()}
 
     def log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
@@ -139,6 +150,26 @@ class DensityFunctions:
         base = self.distribution.distribution
         return contexts.log_prob(base, z, _taken(base, conditional_input))
 
+    def log_prob_and_gradient(
+        self, x: tf.Tensor, conditional_input: Any = None
+    ) -> dict[str, tf.Tensor]:
+        return with_gradient(self.log_prob, x, conditional_input)
+
+    def mean(self, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        return {"mean": statistics.mean(self._bound(conditional_input))}
+
+    def stddev(self, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        return {"stddev": statistics.stddev(self._bound(conditional_input))}
+
+    def quantile(self, probs: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
+        expected = "`probs` must be numbers in [0, 1]"
+        tf.debugging.assert_non_negative(probs, expected)
+        tf.debugging.assert_less_equal(probs, tf.ones([], probs.dtype), expected)
+        quantiles = statistics.quantiles(self._bound(conditional_input), probs)
+        if conditional_input is None:
+            return {"quantiles": quantiles}
+        return {"quantiles": tf.transpose(quantiles, [1, 0, *range(2, quantiles.shape.rank)])}
+
     def _prepared(self, x: tf.Tensor) -> tf.Tensor:
         """Returns data `[..., *event]` as events of the distribution."""
         if self._preprocessing is None:
@@ -157,6 +188,30 @@ class DensityFunctions:
 
     def _bound(self, conditional_input: Any) -> tfd.Distribution:
         return contexts.bind(self.distribution, conditional_input)
+
+
+def with_gradient(log_prob: Callable, x: tf.Tensor, *further: Any) -> dict[str, tf.Tensor]:
+    """Returns log-densities of rows, and the gradient of each with respect to its row.
+
+    Args:
+      log_prob: from x and further arguments to a dictionary of `log_prob`.
+      x: `[N, ...]`.
+      *further: arguments of `log_prob`.
+
+    Raises:
+      NotImplementedError: if the log-density has no gradient, as TensorFlow knows none of some
+        operation on the way, or a preprocessing cuts it off.
+    """
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        answer = log_prob(x, *further)
+    try:
+        gradient = tape.gradient(answer["log_prob"], x)
+    except LookupError as error:
+        raise NotImplementedError("gradient of an operation") from error
+    if gradient is None:
+        raise NotImplementedError("gradient of what does not depend on x")
+    return {**answer, "gradient": tf.ensure_shape(gradient, x.shape)}
 
 
 def _floating(dtype: tf.DType) -> tf.DType:
