@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from tfp_genext import checks, context_shapes, tracking
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import first_look, losses, noise
 from tfp_genext.models.distributed import DistributedModel
-from tfp_genext.models.whole import WholeModel, bound_arguments
+from tfp_genext.models.whole import WholeModel, bound_arguments, signature_of
 from tfp_genext.moments import ColumnMoments
 
 # How many rows of arrays are looked at at once.
@@ -69,8 +68,32 @@ class CheckedModel(DistributedModel, WholeModel):
         context, x = self._check.batch(x, y, sample_weight)
         return (x if context is None else (context, x)), None, sample_weight
 
-    @functools.wraps(keras.Model.fit)
+    @signature_of(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains the model: `fit(x)`, or `fit(c, x)` for the density of x given c.
+
+        Args:
+          x: events `[N, *event_shape]`: an array, a data frame, or a dataset, generator or
+            `PyDataset` of batches. Of a conditional model the contexts `[N, ...]`, or batches
+            `(c, x)`.
+          y: events of a conditional model, if `x` is an array of contexts. Default: `None`.
+          batch_size: rows of a step, for arrays. Default: 32.
+          epochs: number of passes over the data. Default: 1.
+          verbose: `"auto"`, 0, 1 or 2, as in Keras. Default: `"auto"`.
+          callbacks: Keras callbacks. Default: none.
+          validation_split: share of the rows of arrays, the last ones, to validate on. Default: 0.
+          validation_data: `x`, `(c, x)`, or with weights `(x, None, sample_weight)` and
+            `(c, x, sample_weight)`; or a dataset. Default: none.
+          sample_weight: weights of the rows `[N]`; not of a GAN. Default: 1 each.
+          **kwargs: further arguments of `keras.Model.fit`. `class_weight` must be `None`.
+
+        Returns:
+          The history: losses and metrics of each epoch.
+
+        Raises:
+          TypeError, ValueError: if an argument or the data are not what they must be, or the
+            loss or a weight becomes NaN or infinite.
+        """
         call = bound_arguments(super().fit, args, kwargs)
         _check_numbers(call)
         if call.get("class_weight") is not None:
@@ -101,8 +124,26 @@ class CheckedModel(DistributedModel, WholeModel):
             raise ValueError(data_lib.EMPTY)
         return history
 
-    @functools.wraps(keras.Model.evaluate)
+    @signature_of(keras.Model.evaluate)
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns loss and metrics on data: `evaluate(x)`, or `evaluate(c, x)`.
+
+        Args:
+          x: events `[N, *event_shape]`: an array, a data frame, or a dataset, generator or
+            `PyDataset` of batches. Of a conditional model the contexts `[N, ...]`, or batches
+            `(c, x)`.
+          y: events of a conditional model, if `x` is an array of contexts. Default: `None`.
+          batch_size: rows of a step, for arrays. Default: 32.
+          sample_weight: weights of the rows `[N]`; not of a GAN. Default: 1 each.
+          return_dict: whether to return a dictionary by name. Default: `False`.
+          **kwargs: further arguments of `keras.Model.evaluate`.
+
+        Returns:
+          The loss, a list of loss and metrics, or a dictionary of them.
+
+        Raises:
+          TypeError, ValueError: if the data are not what they must be, or a result is NaN.
+        """
         if kwargs.get("_use_cached_eval_dataset"):  # Keras, from within `fit`: checked already.
             return self._with_clear_errors(
                 super().evaluate, bound_arguments(super().evaluate, args, kwargs)
@@ -116,8 +157,25 @@ class CheckedModel(DistributedModel, WholeModel):
             raise ValueError(data_lib.EMPTY)
         return results
 
-    @functools.wraps(keras.Model.predict)
+    @signature_of(keras.Model.predict)
     def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns one number for each row: `predict(x)`, or `predict((c, x))`.
+
+        It is the log-density in nats; a VAE's is estimated, and a GAN's is the discriminator's
+        score.
+
+        Args:
+          x: events `[N, *event_shape]`, or a pair `(c, x)` of contexts and events: arrays, or a
+            dataset, generator or `PyDataset` of batches of them.
+          batch_size: rows of a step, for arrays. Default: 32.
+          **kwargs: further arguments of `keras.Model.predict`.
+
+        Returns:
+          An array `[N]`.
+
+        Raises:
+          TypeError, ValueError: if the data are not what they must be, or a result is NaN.
+        """
         call = bound_arguments(super().predict, args, kwargs)
         _check_numbers(call)
         x = self._prediction_data(call.get("x"))
@@ -128,8 +186,20 @@ class CheckedModel(DistributedModel, WholeModel):
         self._refuse_nan(self._predictions, predicted)
         return predicted
 
-    @functools.wraps(keras.Model.train_on_batch)
+    @signature_of(keras.Model.train_on_batch)
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Takes one step of training on arrays of one batch.
+
+        Args:
+          x: events `[N, *event_shape]`, or the contexts of a conditional model.
+          y: events of a conditional model. Default: `None`.
+          sample_weight: weights of the rows `[N]`; not of a GAN. Default: 1 each.
+          return_dict: whether to return a dictionary by name. Default: `False`.
+          **kwargs: further arguments of `keras.Model.train_on_batch`.
+
+        Returns:
+          Loss and metrics so far.
+        """
         call = bound_arguments(super().train_on_batch, args, kwargs)
         data = self._training_data(call)
         if self.compiled:
@@ -138,14 +208,27 @@ class CheckedModel(DistributedModel, WholeModel):
         call.update(vars(data))
         return super().train_on_batch(**call)
 
-    @functools.wraps(keras.Model.test_on_batch)
+    @signature_of(keras.Model.test_on_batch)
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns loss and metrics on arrays of one batch.
+
+        Args:
+          x: events `[N, *event_shape]`, or the contexts of a conditional model.
+          y: events of a conditional model. Default: `None`.
+          sample_weight: weights of the rows `[N]`; not of a GAN. Default: 1 each.
+          return_dict: whether to return a dictionary by name. Default: `False`.
+        """
         call = bound_arguments(super().test_on_batch, args, kwargs)
         call.update(vars(self._training_data(call)))
         return super().test_on_batch(**call)
 
-    @functools.wraps(keras.Model.predict_on_batch)
+    @signature_of(keras.Model.predict_on_batch)
     def predict_on_batch(self, x: Any) -> Any:
+        """Returns what `predict` does, of arrays of one batch.
+
+        Args:
+          x: events `[N, *event_shape]`, or a pair `(c, x)` of contexts and events.
+        """
         x = self._prediction_data(x)
         rows = len(keras.tree.flatten(x)[0])
         # Keras gives each replica all rows, and returns what all of them made of them.
@@ -229,7 +312,7 @@ class CheckedModel(DistributedModel, WholeModel):
         context = self._checked_context(conditional_input)
         data = self._check.prediction(x if context is None else (context, x))
         x = data if context is None else data[1]
-        return self.prepared(x, training=False), context
+        return self._prepared(x, training=False), context
 
     def _checked_context(self, conditional_input: Any) -> Any:
         if self._check.conditional != (conditional_input is not None):
@@ -249,6 +332,10 @@ class CheckedModel(DistributedModel, WholeModel):
         alone = shape is self.conditional_event_shape
         cast = alone or tensor.dtype.is_floating
         return tf.cast(tensor, self.variable_dtype) if cast else tensor
+
+    def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:
+        """Returns data as the density takes them."""
+        return self.prepared(x, training=training)
 
     def prepared(self, x: Any, *, training: bool) -> tf.Tensor:
         """Returns data as the networks take them."""

@@ -151,6 +151,41 @@ class DensityModel(CheckedModel):
             return contexts.training_log_prob(self.distribution, x, context, self._step)
         return contexts.log_prob(self.distribution, x, context)
 
+    def log_prob(self, x: Any, *, conditional_input: Any = None) -> tf.Tensor:
+        """Returns log p(x), or log p(x | c), in nats; eager, and differentiable by x.
+
+        `predict` returns the same as an array, batch by batch.
+
+        Args:
+          x: events `[N, *event_shape]`.
+          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+
+        Returns:
+          Log-densities `[N]`.
+
+        Raises:
+          TypeError, ValueError: for events of another shape, NaN, or a context missing or not
+            wanted.
+
+        Example:
+
+        ```python
+        import tensorflow as tf
+        import tfp_genext as gx
+
+        model = gx.models.DensityModel(gx.flows.maf([2], num_layers=1, hidden_units=[8]))
+        x = tf.Variable(tf.zeros([5, 2]))
+        with tf.GradientTape() as tape:
+            log_prob = model.log_prob(x)
+        assert log_prob.shape == [5] and tape.gradient(log_prob, x).shape == [5, 2]
+        ```
+        """
+        self._meet((conditional_input,))
+        x, context = self._checked(x, conditional_input)
+        log_prob = contexts.log_prob(self.distribution, x, context)
+        self._refuse_nan(self._predictions, log_prob)
+        return log_prob
+
     def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:
         """Returns events as the distribution takes them."""
         if self.preprocessing is not None:

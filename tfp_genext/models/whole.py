@@ -16,6 +16,11 @@ from tfp_genext._version import __version__
 from tfp_genext.warmup import Warmup
 
 
+def signature_of(method: Callable) -> Callable:
+    """Returns a decorator that shows the signature of Keras' method with a docstring of our own."""
+    return functools.wraps(method, assigned=(), updated=())
+
+
 class WholeModel(keras.Model):
     """A Keras model of TFP objects, in files that hold all of it or do not exist; abstract.
 
@@ -34,16 +39,50 @@ class WholeModel(keras.Model):
     def _tfp_arguments_for_file(self) -> dict[str, Any]:
         """Returns the arguments of the constructor that are TFP objects."""
 
-    @functools.wraps(keras.Model.save)
+    @signature_of(keras.Model.save)
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves the whole model to a `.keras` file, which appears complete or not at all.
+
+        Args:
+          filepath: name of the file, which ends in `.keras`.
+          overwrite: whether to replace an existing file. Default: `True`.
+          **kwargs: further arguments of `keras.Model.save`.
+
+        Raises:
+          TypeError: if `filepath` is not a path.
+          ValueError: if the model holds what no file can.
+          FileExistsError: if the file exists and `overwrite` is false.
+        """
         _written_whole(super().save, filepath, args, kwargs, suffix=".keras")
 
-    @functools.wraps(keras.Model.save_weights)
+    @signature_of(keras.Model.save_weights)
     def save_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves the weights to a `.weights.h5` file, which appears complete or not at all.
+
+        Args:
+          filepath: name of the file, which ends in `.weights.h5`.
+          overwrite: whether to replace an existing file. Default: `True`.
+          **kwargs: further arguments of `keras.Model.save_weights`.
+
+        Raises:
+          TypeError: if `filepath` is not a path.
+          FileExistsError: if the file exists and `overwrite` is false.
+        """
         _written_whole(super().save_weights, filepath, args, kwargs, suffix=".weights.h5")
 
-    @functools.wraps(keras.Model.load_weights)
+    @signature_of(keras.Model.load_weights)
     def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Loads weights from a file of `save_weights`, or of `save`.
+
+        Args:
+          filepath: name of the file.
+          **kwargs: further arguments of `keras.Model.load_weights`.
+
+        Raises:
+          TypeError: if `filepath` is not a path.
+          ValueError: if the file is damaged or holds the weights of another model. The weights are
+            then as they were.
+        """
         checks.path("filepath", filepath)
         with saving.reading():
             saving.check_weights(filepath)
