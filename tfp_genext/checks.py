@@ -363,7 +363,7 @@ def fitting(
     name: str,
     source: str,
     part: Callable,
-    *inputs: tf.Tensor,
+    *inputs: Any,
     explain: Callable[[], None] | None = None,
 ) -> Any:
     """Returns what a part of a model makes of two rows of its inputs.
@@ -385,7 +385,10 @@ def fitting(
     except (ValueError, tf.errors.InvalidArgumentError) as error:
         if explain is not None:
             explain()
-        shapes = " and a context ".join(str(tensor.shape.as_list()) for tensor in inputs)
+        shapes = " and a context ".join(
+            str(tf.nest.map_structure(lambda tensor: tensor.shape.as_list(), given))
+            for given in inputs
+        )
         expected = f"`{name}` must take {source}, {shapes} for N = 2"
         raise ValueError(f"{expected}. Received: {error}") from error
 

@@ -107,6 +107,37 @@ def checked_context(shapes: Any, value: Any) -> Any:
     return mapped(lambda name, shape, leaf: leaf, shapes, value)
 
 
+def cast(shapes: Any, value: Any, dtype: Any) -> Any:
+    """Returns contexts as numbers of a dtype; whole numbers of a structure may be ids, and stay."""
+
+    def part(name: str, shape: Any, leaf: Any) -> tf.Tensor:
+        tensor = checks.numeric(name, leaf)
+        return tf.cast(tensor, dtype) if shape is shapes or tensor.dtype.is_floating else tensor
+
+    return None if value is None else mapped(part, shapes, value)
+
+
+def zeros(shapes: Any, rows: int, dtype: Any) -> Any:
+    """Returns contexts of zeros; sizes of `None` are 2."""
+    return mapped(
+        lambda name, shape: tf.zeros([rows, *(2 if n is None else n for n in shape)], dtype), shapes
+    )
+
+
+def number_of_rows(value: Any) -> tf.Tensor:
+    """Returns the number of rows of contexts, int32 `[]`."""
+    return tf.shape(tf.nest.flatten(value)[0])[0]
+
+
+def repeated(value: Any, number: Any) -> Any:
+    """Returns rows `[N, ...]` over and over, `[number * N, ...]`; `None` for `None`."""
+
+    def part(x: tf.Tensor) -> tf.Tensor:
+        return tf.tile(x, [number, *[1] * (x.shape.rank - 1)])
+
+    return None if value is None else tf.nest.map_structure(part, value)
+
+
 def compatible(shapes: Any, others: Any) -> bool:
     """Tells whether two structures of shapes agree; sizes of `None` agree with any."""
     if is_shape(shapes) and is_shape(others):

@@ -247,6 +247,70 @@ def test_a_network_in_front_of_a_flow_makes_one_vector_of_all(wrap, tmp_path):
     assert model.sample(2, seed=[1, 2], conditional_input=c).shape == [2, 24, 2]
 
 
+def beside(size, kind, units):
+    """A functional model of inputs and a structure of contexts."""
+    x, a, b = keras.Input([size]), keras.Input([3], name="a"), keras.Input([None, 1], name="b")
+    b_mean = keras.layers.GlobalAveragePooling1D()(b)
+    features = keras.layers.Concatenate()([x, a, b_mean])
+    return keras.Model([x, structured(kind, a, b)], keras.layers.Dense(units)(features))
+
+
+@pytest.mark.parametrize("kind", ["dict", "tuple"])
+def test_vaes_take_structures(kind, tmp_path):
+    normals = gx.distributions.IndependentNormal([2])
+    model = gx.models.VAE(
+        gx.distributions.Conditional(beside(2, kind, normals.params_size), normals),
+        gx.distributions.Conditional(beside(2, kind, normals.params_size), normals),
+        prior=gx.distributions.Conditional(network(kind), HEAD),
+        conditional_event_shape=structured(kind, (3,), (None, 1)),
+        seed=3,
+    )
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    c = structured(kind, A, B)
+    losses = model.fit(c, Y, epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    expected = model.predict((c, Y), verbose=0)
+    assert model.encode(Y, c).batch_shape == [24] and model.reconstruct(Y, c).shape == [24, 2]
+    assert model.log_prob(Y, 5, seed=[1, 2], conditional_input=c).shape == [24]
+    samples = model.sample(3, seed=[1, 2], conditional_input=c)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict((c, Y), verbose=0), expected, rtol=1e-5)
+    model.export(tmp_path / "1", verbose=False)
+    served = tf.saved_model.load(tmp_path / "1").signatures["sample"]
+    a, b = ("a", "b") if kind == "dict" else ("conditional_input_0", "conditional_input_1")
+    given = {a: tf.constant(A), b: tf.constant(B)}
+    drawn = served(num_samples=tf.constant(3), seed=tf.constant([1, 2]), **given)["samples"]
+    np.testing.assert_allclose(drawn, samples, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"`conditional_input.*` must be .*Received: shape"):
+        model.encode(Y, A)
+    with pytest.raises(
+        ValueError, match=r"`conditional_input` and `z` .* rows. Received: 24 and 3"
+    ):
+        model.decode(Y[:3], c)
+
+
+def test_gans_take_structures(tmp_path):
+    prior = tfp.distributions.Independent(tfp.distributions.Normal(tf.zeros([2]), 1.0), 1)
+    model = gx.models.GAN(
+        beside(2, "dict", 2),
+        beside(2, "dict", 1),
+        prior=prior,
+        conditional_event_shape={"a": (3,), "b": (None, 1)},
+        seed=3,
+    )
+    model.compile(generator_optimizer="adam", discriminator_optimizer="adam")
+    c = {"a": A, "b": B}
+    model.fit(c, Y, verbose=0)
+    samples = model.sample(3, seed=[1, 2], conditional_input=c)
+    assert samples.shape == [3, 24, 2] and np.isfinite(samples).all()
+    model.export(tmp_path / "1", verbose=False)
+    served = tf.saved_model.load(tmp_path / "1").signatures["sample"]
+    given = {"a": tf.constant(A), "b": tf.constant(B)}
+    drawn = served(num_samples=tf.constant(3), seed=tf.constant([1, 2]), **given)["samples"]
+    np.testing.assert_allclose(drawn, samples, rtol=1e-4, atol=1e-5)
+
+
 def test_what_takes_one_tensor_says_what_to_write_instead():
     message = r"`conditional_event_shape` must be .* gx.distributions.Conditional\(network, flow\)"
     for shapes in (SHAPES, [(3,), (2,)], (None, 1)):

@@ -321,17 +321,15 @@ class CheckedModel(DistributedModel, WholeModel):
         if conditional_input is None:
             return None
         shapes = self.conditional_event_shape
-        context = context_shapes.mapped(self._context_part, shapes, conditional_input)
+        context = context_shapes.cast(shapes, conditional_input, self.variable_dtype)
+        for part in tf.nest.flatten(context):
+            if tf.executing_eagerly() and hasattr(part, "numpy"):
+                checks.finite("conditional_input", part.numpy())
         return context_shapes.checked_context(shapes, context)
 
-    def _context_part(self, name: str, shape: Any, value: Any) -> tf.Tensor:
-        """Returns one tensor of a context; whole numbers of a structure may be ids, and stay."""
-        tensor = checks.numeric(name, value)
-        if tf.executing_eagerly() and hasattr(tensor, "numpy"):
-            checks.finite(name, tensor.numpy())
-        alone = shape is self.conditional_event_shape
-        cast = alone or tensor.dtype.is_floating
-        return tf.cast(tensor, self.variable_dtype) if cast else tensor
+    def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:
+        """Returns data as the density takes them."""
+        return self.prepared(x, training=training)
 
     def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:
         """Returns data as the density takes them."""

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, flows, objectives, serving, tracking
+from tfp_genext import checks, context_shapes, flows, objectives, serving, tracking
 from tfp_genext.bijectors import act_norm
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, noise, players
@@ -57,7 +57,8 @@ class GAN(CheckedModel):
       ema: share of the past in the average of the generator's weights, in [0, 1); less in the
         first steps. 0 for no average, and no copy of the generator. Default: 0.999.
       likelihood_weight: of a flow's negative log-likelihood in the generator's loss. Default: 0.
-      conditional_event_shape: shape of one context event. Default: none.
+      conditional_event_shape: shape of one context event, or a dictionary, tuple or list of them.
+        Default: none.
       seed: of the noise; an integer. Default: a new one.
       **kwargs: further arguments of `keras.Model`, such as `name`.
 
@@ -115,7 +116,7 @@ class GAN(CheckedModel):
         discriminator_steps: int = 1,
         ema: float = 0.999,
         likelihood_weight: float = 0.0,
-        conditional_event_shape: Sequence[int] | None = None,
+        conditional_event_shape: Any = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -127,7 +128,7 @@ class GAN(CheckedModel):
         self.discriminator_steps = checks.positive_int("discriminator_steps", discriminator_steps)
         self.ema = checks.number("ema", ema, "in [0, 1)", lambda n: 0.0 <= n < 1.0)
         self.seed = noise.model_seed(seed)
-        context = checks.optional_shape("conditional_event_shape", conditional_event_shape)
+        context = context_shapes.checked("conditional_event_shape", conditional_event_shape)
         self._players = players.Players(
             generator, discriminator, prior, context, self.variable_dtype
         )
@@ -349,7 +350,7 @@ class GAN(CheckedModel):
 
     def _parted(self, inputs: Any) -> tuple[Any, tf.Tensor]:
         context, x = self._check.batch(inputs, None, None)
-        context = None if context is None else tf.cast(context, self._players.dtype)
+        context = context_shapes.cast(self.conditional_event_shape, context, self._players.dtype)
         return context, tf.cast(x, self._players.dtype)
 
     def _generator_variables(self) -> list[keras.Variable]:

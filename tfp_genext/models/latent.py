@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import adaptation, budget, checks, contexts
+from tfp_genext import adaptation, budget, checks, context_shapes, contexts
 from tfp_genext.bijectors import Standardize
 from tfp_genext.distributions import Autoregressive
 from tfp_genext.models import network_checks
@@ -32,7 +32,7 @@ class LatentModel:
       encoder: from data and, if any, a context to q.
       decoder: from latents and, if any, a context to p(x | z).
       prior: p(z), single or conditional.
-      context_shape: shape of one context event; `None` for no context.
+      context_shape: shape of one context event, or a structure of them; `None` for no context.
       dtype: of what encoder and decoder are given.
       scale: of the data; encoder and decoder see them standardised. Default: none.
     """
@@ -42,7 +42,7 @@ class LatentModel:
         encoder: Callable[..., tfd.Distribution],
         decoder: Callable[..., tfd.Distribution],
         prior: Any,
-        context_shape: tuple[int, ...] | None,
+        context_shape: Any,
         dtype: str,
         scale: Standardize | None = None,
     ) -> None:
@@ -107,7 +107,7 @@ class LatentModel:
             z = self.prior.sample(n, seed=prior_seed)
             return self.likelihood(z).sample(seed=likelihood_seed)
         z = self.latents_of(n, prior_seed, context)
-        flat = self.likelihood(self._flattened(z), _repeated(context, n))
+        flat = self.likelihood(self._flattened(z), context_shapes.repeated(context, n))
         x = flat.sample(seed=likelihood_seed)
         return tf.reshape(x, tf.concat([tf.shape(z)[:2], tf.shape(x)[1:]], axis=0))
 
@@ -115,7 +115,7 @@ class LatentModel:
         """Returns draws from the prior, `[n, N, *latent]`, for N contexts."""
         if contexts.takes_context(self.prior):
             return self._bound_prior(context).sample(n, seed=seed)
-        return self.prior.sample([n, tf.shape(context)[0]], seed=seed)
+        return self.prior.sample([n, context_shapes.number_of_rows(context)], seed=seed)
 
     def estimate(self, x: tf.Tensor, context: Any, num_samples: Any, seed: Any) -> tf.Tensor:
         """Returns estimates of log p(x), `[N]`, by importance weighting, in parts that fit memory.
@@ -147,8 +147,10 @@ class LatentModel:
         if z.shape[0] == 1:
             return self.likelihood(z[0], context).log_prob(x)[tf.newaxis]
         number = tf.shape(z)[0]
-        context = None if context is None else _repeated(context, number)
-        log_prob = self.likelihood(self._flattened(z), context).log_prob(_repeated(x, number))
+        context = context_shapes.repeated(context, number)
+        log_prob = self.likelihood(self._flattened(z), context).log_prob(
+            context_shapes.repeated(x, number)
+        )
         return tf.reshape(log_prob, [number, -1])
 
     def _flattened(self, z: tf.Tensor) -> tf.Tensor:
@@ -179,7 +181,7 @@ class LatentModel:
             raise TypeError(f"`{name}` must be {expected}. Received: dtype {dtype.name}")
 
     def _knows_kl(self, posterior: tfd.Distribution) -> bool:
-        context = None if self.context_shape is None else self._two(self.context_shape)
+        context = None if self.context_shape is None else self._two_contexts()
         return Inference(posterior, self._bound_prior(context), tf.zeros_like).kl() is not None
 
     def _facts(self, name: str, part: Callable, event_shape: Any) -> tfd.Distribution:
@@ -187,15 +189,16 @@ class LatentModel:
 
         Makes the variables of networks that wait for their first call.
         """
-        shapes = [event_shape, *([] if self.context_shape is None else [self.context_shape])]
+        inputs = [self._two(event_shape)]
+        if self.context_shape is not None:
+            inputs.append(self._two_contexts())
         source = "latents of the prior" if name == "decoder" else "data of the decoder"
 
         def explain() -> None:
             if self.context_shape is not None:
                 network_checks.refuse_single_input(name, getattr(self, name))
 
-        two = [self._two(shape) for shape in shapes]
-        made = checks.fitting(name, source, part, *two, explain=explain)
+        made = checks.fitting(name, source, part, *inputs, explain=explain)
         if made.batch_shape != [2] or not made.event_shape.is_fully_defined():
             raise ValueError(
                 f"`{name}` must give distributions of batch shape [N] for inputs [N, ...], as "
@@ -204,6 +207,9 @@ class LatentModel:
             )
         self._check_dtype(name, made.dtype)
         return made
+
+    def _two_contexts(self) -> Any:
+        return budget.tried(lambda: context_shapes.zeros(self.context_shape, 2, self.dtype))
 
     def _two(self, event_shape: Any) -> tf.Tensor:
         shape = [2, *event_shape]
@@ -241,8 +247,3 @@ def _distribution(name: str, part: Callable, x: tf.Tensor, context: Any) -> tfd.
     if not isinstance(made, tfd.Distribution):
         raise TypeError(checks.message(name, "something that gives a tfd.Distribution", made))
     return made
-
-
-def _repeated(x: tf.Tensor, number: Any) -> tf.Tensor:
-    """Returns rows `[N, ...]` over and over, `[number * N, ...]`."""
-    return tf.tile(x, [number, *[1] * (x.shape.rank - 1)])

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import budget, checks, contexts, saving, tracking
+from tfp_genext import budget, checks, context_shapes, contexts, saving, tracking
 from tfp_genext.models import network_checks
 from tfp_genext.objectives import draws
 
@@ -22,7 +22,7 @@ class Players:
       generator: a Keras layer, or a flow.
       discriminator: a Keras layer.
       prior: of the noise.
-      context_shape: shape of one context event; `None` for no context.
+      context_shape: shape of one context event, or a structure of them; `None` for no context.
       dtype: of data, where the generator is a network.
     """
 
@@ -31,7 +31,7 @@ class Players:
         generator: Any,
         discriminator: keras.layers.Layer,
         prior: tfd.Distribution,
-        context_shape: tuple[int, ...] | None,
+        context_shape: Any,
         dtype: str,
     ) -> None:
         self.generator = generator
@@ -74,9 +74,9 @@ class Players:
         """Returns samples `[n, *event]`, or `[n, N, *event]` of N contexts, out of training."""
         if context is None:
             return self.shown(self.prior.sample(n, seed=seed))
-        rows = tf.shape(context)[0]
+        rows = context_shapes.number_of_rows(context)
         z = self.prior.sample(n * rows, seed=seed)
-        x = self.shown(z, tf.tile(context, [n, *[1] * (context.shape.rank - 1)]))
+        x = self.shown(z, context_shapes.repeated(context, n))
         return tf.reshape(x, tf.concat([[n, rows], tf.shape(x)[1:]], axis=0))
 
     def shown(self, z: tf.Tensor, context: Any = None) -> tf.Tensor:
@@ -130,7 +130,7 @@ class Players:
     def _first_events(self) -> tf.TensorSpec:
         """Returns shape and dtype of samples; makes the variables of both networks."""
         shapes = [] if self.context_shape is None else [self.context_shape]
-        context = budget.tried(lambda: [tf.zeros([2, *shape], self.dtype) for shape in shapes])
+        context = budget.tried(lambda: [context_shapes.zeros(s, 2, self.dtype) for s in shapes])
         z = budget.tried(lambda: self.prior.sample(2, seed=[0, 0]))
         x = self._fitting("generator", "noise of the prior", self.shown, z, *context)
         samples, source = x.shape, "samples of the generator"

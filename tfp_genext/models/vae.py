@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -15,6 +15,7 @@ from tfp_genext import (
     adaptation,
     bijectors,
     checks,
+    context_shapes,
     flows,
     numerics,
     objectives,
@@ -86,7 +87,8 @@ class VAE(CheckedModel):
       preprocessing: a Keras layer that data go through first, called with `training`, such as
         `gx.layers.Binarize` or `gx.layers.Dequantize`. Samples are taken back by its method
         `inverse`, if it has one, as `Dequantize` has. Default: none.
-      conditional_event_shape: shape of one context event. Default: none.
+      conditional_event_shape: shape of one context event, or a dictionary, tuple or list of them.
+        Default: none.
       eval_samples: latents for each row in the estimates of log p(x). Default: 10.
       bits_per_dim: whether to report `nll` in bits per dimension too. Default: `False`.
       seed: of the latents; an integer. Default: a new one.
@@ -143,7 +145,7 @@ class VAE(CheckedModel):
         prior: tfd.Distribution,
         objective: objectives.Bound | None = None,
         preprocessing: keras.layers.Layer | None = None,
-        conditional_event_shape: Sequence[int] | None = None,
+        conditional_event_shape: Any = None,
         eval_samples: int = 10,
         bits_per_dim: bool = False,
         seed: int | None = None,
@@ -155,7 +157,7 @@ class VAE(CheckedModel):
         self.objective = _checked_objective(objective)
         self.eval_samples = checks.positive_int("eval_samples", eval_samples)
         self.seed = noise.model_seed(seed)
-        context = checks.optional_shape("conditional_event_shape", conditional_event_shape)
+        context = context_shapes.checked("conditional_event_shape", conditional_event_shape)
         self._model = LatentModel(encoder, decoder, prior, context, self.variable_dtype, scale)
         self.preprocessing = checked_layer(preprocessing, rescales=not self._has_density)
         self.objective.check(
@@ -268,7 +270,7 @@ class VAE(CheckedModel):
         """Returns what the model says of each row, of data or of a pair of contexts and data."""
         context, x = self._check.batch(inputs, None, None)
         x = self.prepared(x, training=bool(training))
-        context = None if context is None else tf.cast(context, self.variable_dtype)
+        context = context_shapes.cast(self.conditional_event_shape, context, self.variable_dtype)
         inference = self._model.inference(x, context)
         step = self._step
         if training:
@@ -428,8 +430,7 @@ class VAE(CheckedModel):
             return data
         data, (x, y) = data_lib.first_batch(data, batch_size)
         context, x = self._check.batch(x, y if self._check.conditional else None, None)
-        if context is not None:
-            context = tf.cast(context, self.variable_dtype)
+        context = context_shapes.cast(self.conditional_event_shape, context, self.variable_dtype)
         posterior = self._model.posterior(self.prepared(x, training=False), context)
         (seed,) = noise.seeds_of_step(self.seed, -1, 1)
         given = context if takes_context(self.prior) else None
