@@ -98,7 +98,7 @@ def test_other_errors_of_requests(client):
 
 def test_a_version_whose_warm_up_fails_is_not_served(tmp_path, flow):
     gx.serving.export(flow, tmp_path / "1", warmup=[1])
-    (path,) = tmp_path.glob("1/assets.extra/*")
+    (path,) = tmp_path.glob("1/assets.extra/tf_serving*")
     record = next(iter(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()))
     with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(record.replace(b"log_prob", b"log_prop"))

@@ -56,7 +56,7 @@ def write(directory: str, signatures: Mapping[str, Callable], sizes: Sizes) -> N
     """
     if not any(sizes.values()):
         return
-    os.makedirs(os.path.join(directory, DIRECTORY))
+    os.makedirs(os.path.join(directory, DIRECTORY), exist_ok=True)
     with tf.io.TFRecordWriter(os.path.join(directory, DIRECTORY, FILE)) as writer:
         for name, inputs in _requests(signatures, sizes):
             signatures[name](**inputs)

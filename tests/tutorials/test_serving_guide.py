@@ -176,7 +176,8 @@ def test_the_server_gets_the_directory_name_and_ports_that_the_calls_use(guide):
 
 def test_the_warm_up_that_the_guide_asks_for_is_there(guide):
     extra = guide[0] / "serving" / "flow" / "1" / "assets.extra"
-    assert [path.name for path in extra.iterdir()] == ["tf_serving_warmup_requests"]
+    names = {path.name for path in extra.iterdir()}
+    assert names == {"tf_serving_warmup_requests", "model_card.json"}
 
 
 def test_signatures_that_may_be_joined_are_those_whose_tensors_are_all_batched(tmp_path, loaded):

@@ -155,6 +155,7 @@ class CheckedModel(DistributedModel, WholeModel):
         self._refuse_nan("loss and metrics", keras.tree.flatten(results))
         if isinstance(results, (list, dict)) and not results:
             raise ValueError(data_lib.EMPTY)
+        self._remember_evaluation()
         return results
 
     @signature_of(keras.Model.predict)

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import functools
+import hashlib
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfp_genext import checks, saving, serving, tracking
 from tfp_genext._version import __version__
+from tfp_genext.serving import model_card
 from tfp_genext.warmup import Warmup
 
 
 def signature_of(method: Callable) -> Callable:
     """Returns a decorator that shows the signature of Keras' method with a docstring of our own."""
     return functools.wraps(method, assigned=(), updated=())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluation:
+    """Metrics of an `evaluate`, and a digest of the weights that they are of."""
+
+    weights: str
+    metrics: dict[str, float]
 
 
 class WholeModel(keras.Model):
@@ -30,6 +42,7 @@ class WholeModel(keras.Model):
     _networks: Sequence[keras.Layer]
     # Version of the package that wrote the file from which the model comes.
     _written_by: Any = None
+    _evaluation: _Evaluation | None = None
 
     @abc.abstractmethod
     def _arguments_for_file(self) -> dict[str, Any]:
@@ -118,9 +131,14 @@ class WholeModel(keras.Model):
         overwrite: bool = False,
         jit_compile: bool | None = None,
         warmup: Warmup = (),
+        card: Mapping[str, Any] | None = None,
         verbose: bool | None = None,
     ) -> None:
         """Writes the model as a versioned SavedModel for TensorFlow Serving.
+
+        Data are in the units that `fit` takes, and log-densities those that `predict` gives. The
+        model card in it, `assets.extra/model_card.json`, has versions, names, shapes and dtypes,
+        and the metrics of the last `evaluate`, if the weights are still the same.
 
         Args:
           filepath: directory to write; its last part is an integer version, as in `"flow/1"`.
@@ -129,6 +147,7 @@ class WholeModel(keras.Model):
           jit_compile: whether the signatures are compiled by XLA. Default: not.
           warmup: batch sizes of requests that a server runs before it serves the version, of all
             signatures, or of some by name as in `{"sample": [1, 32]}`. Default: no requests.
+          card: further entries of the model card, what JSON has. Default: none.
           verbose: whether to print where the SavedModel was written. Default: `True`.
 
         Raises:
@@ -139,9 +158,29 @@ class WholeModel(keras.Model):
         if format != "tf_saved_model":
             raise ValueError(checks.message("format", "'tf_saved_model'", format))
         serving.check_path("filepath", filepath, overwrite=overwrite)
-        self._export(filepath, overwrite=overwrite, jit_compile=jit_compile, warmup=warmup)
+        options = {"overwrite": overwrite, "jit_compile": jit_compile, "warmup": warmup}
+        self._export(filepath, card={**self._card(), **model_card.checked(card)}, **options)
         if verbose is not False:
             print(f"SavedModel written to {os.fspath(filepath)}")
+
+    def _card(self) -> dict[str, Any]:
+        """Returns what the model card says of the model."""
+        metrics = None
+        if self._evaluation is not None and self._evaluation.weights == _digest(self.weights):
+            metrics = model_card.finite(self._evaluation.metrics)
+        return {
+            "kind": type(self).__name__,
+            "name": self.name,
+            "preprocessing": model_card.preprocessing_entry(getattr(self, "preprocessing", None)),
+            "nll": None if metrics is None else metrics.get("nll"),
+            "metrics": metrics,
+        }
+
+    def _remember_evaluation(self) -> None:
+        """Keeps the metrics as they stand, for as long as the weights do not change."""
+        results = self.get_metrics_result()
+        numbers = {name: float(v) for name, v in results.items() if np.ndim(v) == 0}
+        self._evaluation = _Evaluation(_digest(self.weights), numbers)
 
     @abc.abstractmethod
     def _export(self, path: Any, **options: Any) -> None:
@@ -207,6 +246,13 @@ class WholeModel(keras.Model):
         places = {id(variable): i for i, variable in enumerate(self.variables)}
         found = {name: tracking.trained_by(opt) for name, opt in self._optimizers().items()}
         return {n: [places[id(v)] for v in trained] for n, trained in found.items() if trained}
+
+
+def _digest(weights: Sequence[keras.Variable]) -> str:
+    digest = hashlib.blake2b()
+    for variable in weights:
+        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return digest.hexdigest()
 
 
 def _each_once(variables: Sequence[keras.Variable], places: Sequence[int]) -> list[keras.Variable]:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,6 +16,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_genext import binding, checks, context_shapes, contexts, saving, tracking
 from tfp_genext import warmup as warmup_lib
 from tfp_genext.distributions import Conditional
+from tfp_genext.serving import model_card
 from tfp_genext.serving.signatures import PROBS, DensityFunctions, Functions
 
 
@@ -28,6 +29,7 @@ def export(
     warmup: warmup_lib.Warmup = (),
     conditional_event_shape: Any = None,
     preprocessing: keras.layers.Layer | None = None,
+    card: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a distribution as a versioned SavedModel that TensorFlow Serving runs.
 
@@ -63,6 +65,10 @@ def export(
     `log_prob` is that of the whole numbers, as `log_prob` gives it. A layer without a method
     `inverse` is taken to keep the units: samples are as the distribution draws them.
 
+    The model card `assets.extra/model_card.json` holds the versions of this package, TensorFlow,
+    TFP, Keras, NumPy and Python; names, shapes and dtypes of events, contexts and all signatures;
+    the preprocessing; and of an evaluated model its metrics. Servers and loaders pass over it.
+
     Args:
       distribution: of empty batch shape and known event shape.
       path: directory to write; its last part is an integer version, as in `"flow/1"`.
@@ -75,6 +81,8 @@ def export(
         say it themselves. Default: read from the distribution.
       preprocessing: a Keras layer that every x goes through before the density, as in
         `gx.models.DensityModel`. Default: none.
+      card: further entries of the model card, what JSON has, such as
+        `{"description": "...", "license": "..."}`. Default: none.
 
     Raises:
       TypeError: where `distribution` is no single-part `tfd.Distribution`.
@@ -99,6 +107,7 @@ def export(
     ```
     """
     check_servable(distribution)
+    further = model_card.checked(card)
     context = context_shapes.checked("conditional_event_shape", conditional_event_shape)
     if context is None:
         context = contexts.context_shape(distribution)
@@ -110,6 +119,12 @@ def export(
         overwrite=overwrite,
         jit_compile=jit_compile,
         warmup=warmup,
+        card={
+            "kind": "distribution",
+            "name": getattr(distribution, "name", None),
+            "preprocessing": model_card.preprocessing_entry(preprocessing),
+            **further,
+        },
     )
 
 
@@ -121,6 +136,7 @@ def write(
     overwrite: bool,
     jit_compile: bool | None,
     warmup: warmup_lib.Warmup,
+    card: Mapping[str, Any],
 ) -> None:
     """Writes functions and the variables they use as a versioned SavedModel.
 
@@ -131,6 +147,7 @@ def write(
       overwrite: whether to replace an existing directory.
       jit_compile: whether the signatures are compiled by XLA.
       warmup: batch sizes of warm-up requests.
+      card: what the model card says beside versions, shapes and signatures.
     """
     path = check_path("path", path, overwrite=overwrite)
     signatures = traced(functions, jit_compile)
@@ -142,6 +159,7 @@ def write(
     module.served_variables = list({id(variable): variable for variable in held}.values())
     with saving.replacing_directory(path, overwrite=overwrite) as written:
         _save(module, written, signatures)
+        model_card.write(written, signatures, card)
         warmup_lib.write(written, signatures, sizes)
 
 
