@@ -293,7 +293,7 @@ TABLE = [
             good(), bijector_kwargs={"conditional_input": good(columns=4)}
         ),
         ValueError,
-        r"`conditional_input` must be of shape \[N, 2\]",
+        r"`conditional_input` must be of shape \[\.\.\., 2\]",
     ),
     (
         "context that nobody takes",

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import leading_dims
+from tfp_genext import checks, leading_dims
 
 
 class _LiveVariables(Sequence):
@@ -109,15 +109,15 @@ class KerasNetwork(tf.Module):
     ) -> tuple[leading_dims.Batch, Any, dict]:
         inputs = [leading_dims.Events(x, self.event_ndims)]
         for name, value in conditions.items():
-            ndims = self._condition_ndims(name)
-            inputs.append(leading_dims.Events(tf.convert_to_tensor(value), ndims))
+            condition = tf.convert_to_tensor(value)
+            shape = conditional_event_shape(self) if name == "conditional_input" else None
+            if shape is not None and condition.shape.rank is not None:
+                checks.ends_in(name, condition.shape, shape)
+            ndims = 1 if shape is None else len(shape)
+            inputs.append(leading_dims.Events(condition, ndims))
         batch, flat = leading_dims.flattened(inputs)
         first, *others = [tf.cast(f, dtype) if f.dtype.is_floating else f for f in flat]
         return batch, first, dict(zip(conditions, others, strict=True))
-
-    def _condition_ndims(self, name: str) -> int:
-        shape = conditional_event_shape(self)
-        return 1 if shape is None or name != "conditional_input" else len(shape)
 
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Mapping:
         # By position and nothing else: a layer tracked beside its variables is written twice and

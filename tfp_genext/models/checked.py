@@ -332,10 +332,6 @@ class CheckedModel(DistributedModel, WholeModel):
         """Returns data as the density takes them."""
         return self.prepared(x, training=training)
 
-    def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:
-        """Returns data as the density takes them."""
-        return self.prepared(x, training=training)
-
     def prepared(self, x: Any, *, training: bool) -> tf.Tensor:
         """Returns data as the networks take them."""
         del training
