@@ -92,6 +92,7 @@ class Conditional(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._named = kwargs.get("name") is not None
         if not isinstance(network, keras.layers.Layer):
             raise TypeError(checks.message("network", "a Keras layer", network))
         if not isinstance(head, Head) and not binding.takes_context(head):
@@ -117,6 +118,19 @@ class Conditional(keras.layers.Layer):
     def bijector(self) -> tfb.Bijector | None:
         """The bijector on top of the head's distribution, if any."""
         return self._bijector
+
+    def call_unnamed(self, name: str) -> None:
+        """Gives the layer a name, as `summary` shows it, unless it was made with one."""
+        if not self._named:
+            self.name, self._named = name, True
+
+    def build(self, x_shape: Any) -> None:
+        """Tells Keras the shape of inputs, for `summary`; the first call builds the network."""
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of the parameters, as `summary` shows it."""
+        return (None, self.params_size)
 
     @property
     def params_size(self) -> int:

@@ -195,10 +195,19 @@ def average(averages: Sequence[tf.Variable], current: Sequence[tf.Variable], sha
         move(variable, tf.convert_to_tensor(value))
 
 
-def _copied(network: Any) -> Any:
-    if isinstance(network, tfd.Distribution):
+def _copied(part: Any) -> Any:
+    """Returns a copy of a generator or prior; its networks are called averaged."""
+    if isinstance(part, tfd.Distribution):
         # As a file would have it: TFP's distributions have no deep copies.
-        return saving.decode(saving.encode({"generator": network}))["generator"]
+        copied = saving.decode(saving.encode({"generator": part}))["generator"]
+    else:
+        copied = _copied_network(part)
+    for network in tracking.networks(copied):
+        network.name = f"averaged_{network.name}"
+    return copied
+
+
+def _copied_network(network: keras.layers.Layer) -> keras.layers.Layer:
     try:
         if isinstance(network, keras.Model):
             return keras.models.clone_model(network)

@@ -24,6 +24,7 @@ from tfp_genext import (
 )
 from tfp_genext.bijectors import act_norm
 from tfp_genext.contexts import takes_context
+from tfp_genext.distributions import Conditional
 from tfp_genext.flows.standardized import new_scale, set_scale
 from tfp_genext.layers.preprocessing import undone
 from tfp_genext.models import data as data_lib
@@ -171,6 +172,9 @@ class VAE(CheckedModel):
             computed_in=self._model.dtype,
             made_by="decoder",
         )
+        for name, part in (("encoder", encoder), ("decoder", decoder)):
+            if isinstance(part, Conditional):
+                part.call_unnamed(name)
         parts = self._tfp_parts
         self._networks = distinct(n for part in parts for n in tracking.networks(part))
         self._loose_variables = distinct(v for p in parts for v in tracking.loose_variables(p))

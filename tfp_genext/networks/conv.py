@@ -226,6 +226,11 @@ class ConvNet(keras.layers.Layer):
             dtype=self.dtype_policy,
         )
 
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of the parameters, as `summary` shows it."""
+        return (None, None, None, *self.params_shape)
+
     def build(self, x_shape: tuple) -> None:
         for layer in [*self.hidden, self.last]:
             layer.build(x_shape)

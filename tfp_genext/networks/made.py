@@ -170,6 +170,11 @@ class MADE(keras.layers.Layer):
         """Shape of one event."""
         return (self.event_size,)
 
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of the parameters, as `summary` shows it."""
+        return (None, self.event_size, self.params_size)
+
     def build(self, x_shape: tuple) -> None:
         if x_shape[-1] != self.event_size:
             raise ValueError(checks.message("x", f"of shape [N, {self.event_size}]", x_shape))

@@ -82,6 +82,11 @@ class MLP(keras.layers.Layer):
             math.prod(self.params_shape), kernel_initializer="zeros", dtype=self.dtype_policy
         )
 
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of the parameters, as `summary` shows it."""
+        return (None, *self.params_shape)
+
     def build(self, x_shape: tuple) -> None:
         context = self.conditional_event_shape
         width = x_shape[-1] + (0 if context is None else math.prod(context))

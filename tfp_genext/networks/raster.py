@@ -150,6 +150,11 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
         The encoded value of the channel itself is added by the caller, afterwards.
         """
 
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of the parameters, as `summary` shows it."""
+        return (None, *self.image_shape, self.params_size)
+
     def build(self, x_shape: tuple) -> None:
         """Makes all variables."""
         del x_shape
