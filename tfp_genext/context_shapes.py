@@ -28,6 +28,13 @@ def is_shape(value: Any) -> bool:
     )
 
 
+def is_structure(value: Any) -> bool:
+    """Tells whether contexts are several tensors rather than one, or numbers in lists."""
+    if isinstance(value, Mapping):
+        return True
+    return isinstance(value, (list, tuple)) and any(hasattr(part, "shape") for part in value)
+
+
 def checked(name: str, shapes: Any) -> Any:
     """Returns a shape as a tuple, a structure of shapes as one of tuples; `None` for none.
 

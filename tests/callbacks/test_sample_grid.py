@@ -118,3 +118,19 @@ def test_a_range_that_shows_nothing_is_warned_of_once(samples, options, tmp_path
 def test_samples_near_the_range_are_not(samples, tmp_path, recwarn):
     fitted(Shades(*samples), gx.callbacks.SampleGrid(tmp_path))
     assert not [w for w in recwarn if "value_range" in str(w.message)]
+
+
+def test_contexts_of_several_tensors(tmp_path):
+    class Model:
+        def sample(self, n, seed, conditional_input):
+            assert sorted(conditional_input) == ["a", "b"]
+            rows = len(conditional_input["a"])
+            return tf.random.stateless_uniform([n, rows, 4, 4, 1], seed)
+
+    contexts = {"a": [[0.0], [1.0], [2.0]], "b": np.zeros([3, 2])}
+    grid = gx.callbacks.SampleGrid(tmp_path, columns=2, conditional_input=contexts)
+    grid.set_model(Model())
+    grid.on_train_begin()
+    assert tf.io.decode_png(tf.io.read_file(str(tmp_path / "epoch_0000.png"))).shape[0] >= 12
+    with pytest.raises(ValueError, match="`rows` must be 3, one for each context"):
+        gx.callbacks.SampleGrid(tmp_path, rows=2, conditional_input=contexts)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import pathlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext import checks, context_shapes
 
 # How many widths of the range samples may lie beyond its middle, as those of an untrained model do.
 _FAR_BEYOND = 20.0
@@ -82,12 +82,10 @@ class SampleGrid(keras.callbacks.Callback):
         self._warned = False
         self._context = None
         if conditional_input is not None:
-            self._context = checks.numeric("conditional_input", conditional_input).numpy()
-            if not self._context.shape:
-                expected = "contexts [N, *conditional_event_shape]"
-                raise ValueError(checks.message("conditional_input", expected, conditional_input))
-            if rows not in (None, len(self._context)):
-                expected = f"{len(self._context)}, one for each context, or None"
+            self._context = _as_arrays(conditional_input)
+            number = len(tf.nest.flatten(self._context)[0])
+            if rows not in (None, number):
+                expected = f"{number}, one for each context, or None"
                 raise ValueError(checks.message("rows", expected, rows))
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -132,6 +130,18 @@ class SampleGrid(keras.callbacks.Callback):
             return tf.reshape(samples, [self._rows, self._columns, *samples.shape[1:]])
         samples = self.model.sample(self._columns, seed=self._seed, conditional_input=self._context)
         return tf.transpose(samples, [1, 0, *range(2, samples.shape.rank)])
+
+
+def _as_arrays(contexts: Any) -> Any:
+    if isinstance(contexts, Mapping):
+        return {key: _as_arrays(part) for key, part in contexts.items()}
+    if context_shapes.is_structure(contexts):
+        return tuple(map(_as_arrays, contexts))
+    array = checks.numeric("conditional_input", contexts).numpy()
+    if not array.shape:
+        expected = "contexts [N, *conditional_event_shape]"
+        raise ValueError(checks.message("conditional_input", expected, contexts))
+    return array
 
 
 def _images(samples: tf.Tensor) -> tf.Tensor:

@@ -181,6 +181,10 @@ class Conditional(keras.layers.Layer):
         remaining = iter(flat)
         return batch, context_shapes.mapped(lambda name, shape: next(remaining), shapes)
 
+    def build(self, x_shape: Any, conditional_input_shape: Any = None) -> None:
+        """Leaves the network to its own first call, which knows its inputs."""
+        del x_shape, conditional_input_shape
+
     def call(self, x: Any, conditional_input: Any = None, **kwargs: Any) -> Any:
         return tracking.called(self.network, x, conditional_input, **kwargs)
 

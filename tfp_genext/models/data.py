@@ -255,7 +255,7 @@ def _without_lists(part: Any) -> Any:
     """Returns a structure with tuples for lists, which `tf.data` takes for tensors."""
     if isinstance(part, Mapping):
         return {key: _without_lists(value) for key, value in part.items()}
-    if isinstance(part, (list, tuple)) and any(hasattr(value, "shape") for value in part):
+    if context_shapes.is_structure(part):
         return tuple(map(_without_lists, part))
     return part
 
@@ -299,7 +299,7 @@ def _event_shapes(context: Any) -> Any:
     """Returns shapes without rows of tensors, arrays or specs, in the structure of these."""
     if isinstance(context, Mapping):
         return {key: _event_shapes(part) for key, part in context.items()}
-    if isinstance(context, (list, tuple)) and any(hasattr(p, "shape") for p in context):
+    if context_shapes.is_structure(context):
         return type(context)(map(_event_shapes, context))
     shape = tuple(getattr(context, "shape", None) or np.shape(context))
     return shape[1:] if shape else None
