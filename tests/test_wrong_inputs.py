@@ -1229,6 +1229,39 @@ TABLE = [
         "`epochs` must be an integer",
     ),
     (
+        "validation data of another shape",
+        lambda: model().fit(good(), validation_data=good(columns=2)),
+        ValueError,
+        r"`validation_data` must be such as `fit` takes. `x` must be of shape \[N, 3\]",
+    ),
+    (
+        "a split by name",
+        lambda: model().fit(good(), validation_split="half"),
+        TypeError,
+        "`validation_split` must be a number in",
+    ),
+    (
+        "an initialisation by nothing",
+        lambda: gx.flows.initialize(flow(act_norm=True), None),
+        TypeError,
+        "`x` must be numbers",
+    ),
+    (
+        "an empty permutation",
+        lambda: gx.bijectors.Permute([]),
+        ValueError,
+        "`permutation` must be not empty",
+    ),
+    *(
+        (
+            f"a transformer that is false in {recipe}",
+            lambda recipe=recipe: getattr(gx.flows, recipe)([D], **SMALL, transformer=False),
+            TypeError,
+            "`transformer` must be a gx.transformers.Transformer",
+        )
+        for recipe in ("real_nvp", "maf", "iaf", "naf")
+    ),
+    (
         "bits per dimension of text",
         lambda: gx.numerics.bits_per_dim("1", [2]),
         TypeError,

@@ -52,6 +52,8 @@ class Permute(tfb.Permute):
         if not isinstance(permutation, tf.Variable):
             fixed = tf.get_static_value(checks.numeric("permutation", permutation))
             if fixed is not None:
+                if not fixed.size:
+                    raise ValueError(checks.message("permutation", "not empty", permutation))
                 checks.permutation("permutation", fixed.tolist(), fixed.size)
         super().__init__(permutation, axis=axis, validate_args=validate_args, name=name)
 

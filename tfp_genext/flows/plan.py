@@ -152,7 +152,7 @@ def checked_data_bijector(bijector: Any, dtype: tf.DType) -> list[tfb.Bijector]:
 
 def checked_transformer(transformer: Any) -> Transformer:
     """Returns a transformer, `Affine()` for `None`."""
-    transformer = transformer or Affine()
+    transformer = Affine() if transformer is None else transformer
     if not isinstance(transformer, Transformer):
         raise TypeError(checks.message("transformer", "a gx.transformers.Transformer", transformer))
     return transformer

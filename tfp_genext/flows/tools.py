@@ -82,7 +82,7 @@ def initialize(flow: tfd.Distribution, x: Any, *, conditional_input: Any = None)
     """
     if binding.inner_of(flow) is None:
         raise TypeError(checks.message("flow", "a transformed distribution", flow))
-    x = tf.convert_to_tensor(x, dtype_hint=None if hasattr(x, "dtype") else flow.dtype)
+    x = checks.numeric("x", x, None if hasattr(x, "dtype") else flow.dtype)
     checks.event("x", x, flow.event_shape.as_list(), flow.dtype)
     checks.rows("x", x)
     if conditional_input is not None:

@@ -367,7 +367,11 @@ class CheckedModel(DistributedModel, WholeModel):
         return self._check.prediction(x)
 
     def _validation_data(self, validation_data: Any) -> Any:
-        data = self._check.training(*keras.utils.unpack_x_y_sample_weight(validation_data))
+        try:
+            data = self._check.training(*keras.utils.unpack_x_y_sample_weight(validation_data))
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"`validation_data` must be such as `fit` takes. {error}") from error
         if self._check.loses_digits(data):
             data = data_lib.batched(data, 32, shuffle=False)
         return data.parts
@@ -502,6 +506,8 @@ def _check_numbers(call: dict[str, Any]) -> None:
     for name in ("batch_size", "validation_batch_size", "steps_per_epoch"):
         checks.optional_int(name, call.get(name))
     checks.positive_int("epochs", call.get("epochs", 1), minimum=0)
+    if call.get("validation_split") is not None:
+        checks.number("validation_split", call["validation_split"], "in (0, 1)", lambda n: True)
 
 
 def _checked_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
