@@ -124,9 +124,6 @@ class Conditional(keras.layers.Layer):
         if not self._named:
             self.name, self._named = name, True
 
-    def build(self, x_shape: Any) -> None:
-        """Tells Keras the shape of inputs, for `summary`; the first call builds the network."""
-
     @property
     def output_shape(self) -> tuple[int | None, ...]:
         """Shape of the parameters, as `summary` shows it."""
@@ -182,7 +179,7 @@ class Conditional(keras.layers.Layer):
         return batch, context_shapes.mapped(lambda name, shape: next(remaining), shapes)
 
     def build(self, x_shape: Any, conditional_input_shape: Any = None) -> None:
-        """Leaves the network to its own first call, which knows its inputs."""
+        """Tells Keras the shape of inputs, for `summary`; the network is built by its own call."""
         del x_shape, conditional_input_shape
 
     def call(self, x: Any, conditional_input: Any = None, **kwargs: Any) -> Any:
