@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cpp_loader
 import keras
 import numpy as np
 import pytest
@@ -113,6 +114,9 @@ def test_models_train_save_and_export_them(name, tmp_path):
     served = tf.saved_model.load(tmp_path / "1")
     given = {"conditional_input": C}
     answer = served.signatures["log_prob"](x=tf.constant(x), **given)["log_prob"]
+    request = ("log_prob", {"x": x, "conditional_input": C.numpy()})
+    outside = cpp_loader.serve(tmp_path / "1", {"all": request})["all"]["log_prob"]
+    np.testing.assert_allclose(outside, predicted, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(answer, predicted, rtol=1e-4, atol=1e-4)
     drawn = served.signatures["sample"](
         num_samples=tf.constant(4), seed=tf.constant([1, 2]), **given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cpp_loader
 import keras
 import numpy as np
 import pytest
@@ -95,6 +96,8 @@ def test_files_and_exports_have_one_named_input_each(kind, tmp_path):
     served = tf.saved_model.load(tmp_path / "1").signatures
     answer = served["log_prob"](x=tf.constant(Y), a=tf.constant(A), b=tf.constant(B))
     np.testing.assert_allclose(answer["log_prob"], expected, rtol=1e-5)
+    outside = cpp_loader.serve(tmp_path / "1", {"all": ("log_prob", {"x": Y, "a": A, "b": B})})
+    np.testing.assert_allclose(outside["all"]["log_prob"], expected, rtol=1e-5)
     # Rows and lengths are free.
     few = {"a": tf.constant(A[:4]), "b": tf.constant(B[:4, :2])}
     samples = model.sample(3, seed=[1, 2], conditional_input=structured(kind, **few))
