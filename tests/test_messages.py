@@ -79,6 +79,17 @@ def test_a_stacked_pair_is_taken_as_tfp_takes_it():
     np.testing.assert_allclose(ours.forward(x), theirs.forward(x), rtol=1e-6)
 
 
+def test_a_stacked_pair_of_a_shape_that_the_graph_has_lost_is_taken():
+    def function(y):
+        stacked = tf.stack([y[..., :1] + tf.zeros_like(y), tf.zeros_like(y)], axis=-1)
+        return tf.py_function(lambda value: value, [stacked], tf.float32)
+
+    flow = gx.bijectors.MaskedAutoregressive(function)
+    x = tf.constant([[1.0, 2.0]])
+    inverse = tf.function(flow.inverse, autograph=False)
+    np.testing.assert_allclose(inverse(x), [[0.0, 1.0]], rtol=1e-6)
+
+
 def test_the_argument_of_a_network_of_another_size_is_named():
     layer = keras.layers.Dense(5, name="five")
     coupling = gx.bijectors.AffineCoupling(1, shift_and_log_scale_fn=layer)

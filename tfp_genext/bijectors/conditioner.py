@@ -94,7 +94,7 @@ def unpacked_pair(output: Any, argument: str, visible: tf.Tensor, *, axis: int) 
     Raises:
       ValueError: if it returns anything else.
     """
-    if tf.is_tensor(output) and _has_one_more_axis(output, visible) and output.shape[axis] == 2:
+    if tf.is_tensor(output) and _is_stacked(output, visible, axis):
         return tf.unstack(output, num=2, axis=axis)
     if isinstance(output, (list, tuple)) and len(output) == 2:
         return output
@@ -106,9 +106,12 @@ def unpacked_pair(output: Any, argument: str, visible: tf.Tensor, *, axis: int) 
     )
 
 
-def _has_one_more_axis(output: tf.Tensor, visible: tf.Tensor) -> bool:
-    ranks = output.shape.rank, visible.shape.rank
-    return output.shape.rank is not None and (None in ranks or ranks[0] == ranks[1] + 1)
+def _is_stacked(output: tf.Tensor, visible: tf.Tensor, axis: int) -> bool:
+    """Tells whether a tensor may hold two of the shape of another, as far as the graph knows."""
+    if output.shape.rank is None:
+        return True
+    same = visible.shape.rank in (None, output.shape.rank - 1)
+    return same and output.shape[axis] in (2, None)
 
 
 def refuse_other_keras(argument: str, function: Any) -> None:

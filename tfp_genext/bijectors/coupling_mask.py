@@ -111,19 +111,19 @@ class Coupling(OneEvaluationBijector, ShowsVariables):
         return int(np.round((self._input_depth or 0) * (self._fraction_masked or 0.0)))
 
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
-        parts, x0, x1 = self._split(x)
+        parts, x0, x1 = self._split("x", x)
         inner = self._conditioned(x0, x1.shape[-1], **conditions)
         y = parts.merge(x0, inner.forward(x1), x, widened=bool(conditions))
         return y, log_det_if_any(lambda: parts.log_det(inner.forward_log_det_jacobian, x1))
 
     def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
-        parts, y0, y1 = self._split(y)
+        parts, y0, y1 = self._split("y", y)
         inner = self._conditioned(y0, y1.shape[-1], **conditions)
         x = parts.merge(y0, inner.inverse(y1), y, widened=bool(conditions))
         return x, log_det_if_any(lambda: parts.log_det(inner.inverse_log_det_jacobian, y1))
 
-    def _split(self, x: tf.Tensor) -> tuple[Parts, tf.Tensor, tf.Tensor]:
-        checks.event_rank("x", x, self._event_ndims)
+    def _split(self, name: str, x: tf.Tensor) -> tuple[Parts, tf.Tensor, tf.Tensor]:
+        checks.event_rank(name, x, self._event_ndims)
         parts = self._parts(x)
         return parts, *parts.split(x)
 
