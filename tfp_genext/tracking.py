@@ -367,6 +367,16 @@ def trained_by(optimizer: Any) -> list[keras.Variable] | None:
     return inner._trainable_variables if inner.built else None
 
 
+def batches(optimizer: Any) -> keras.Variable:
+    """Returns how many gradients a Keras optimizer was given, those it accumulates among them."""
+    return getattr(optimizer, "inner_optimizer", optimizer)._iterations
+
+
+def loss_metric(model: keras.Model) -> keras.metrics.Metric:
+    """Returns the metric in which Keras averages the loss of an epoch."""
+    return model._loss_tracker
+
+
 def own_variables(optimizer: Any) -> set[int]:
     """Returns the identities of the `tf.Variable`s of a Keras optimizer, listed or not."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)

@@ -47,11 +47,26 @@ class CheckedModel(DistributedModel, WholeModel):
         optimizer = getattr(self, "optimizer", None)
         return tf.convert_to_tensor(getattr(optimizer, "iterations", 0))
 
+    @property
+    def _batch(self) -> tf.Tensor:
+        """How many batches there have been in training, several for a step that accumulates."""
+        optimizer = getattr(self, "optimizer", None)
+        return tf.convert_to_tensor(0 if optimizer is None else tracking.batches(optimizer))
+
     def train_step(self, data: Any) -> dict[str, Any]:
+        x, _, sample_weight = self._joined(data)
         with tf.GradientTape() as tape:
-            logs = super().train_step(self._joined(data))
+            y_pred = self(x, training=True)
+            loss = self.compute_loss(x=x, y_pred=y_pred, sample_weight=sample_weight, training=True)
+            scaled = self.optimizer.scale_loss(loss)
         self._check_seen(tape.watched_variables(), self.optimizer)
-        return logs
+        finite = losses.step(
+            self.optimizer, tape, scaled, self.trainable_variables, compiled=self.jit_compile
+        )
+        rows = tf.shape(keras.tree.flatten(x)[0])[0]
+        of_all = loss * tf.distribute.get_strategy().num_replicas_in_sync
+        tracking.loss_metric(self).update_state(losses.nan_unless(finite, of_all), rows)
+        return self.compute_metrics(x, None, y_pred, sample_weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         return super().test_step(self._joined(data))
@@ -104,6 +119,7 @@ class CheckedModel(DistributedModel, WholeModel):
         elif call.get("validation_split"):
             data, validation = data_lib.split(data, call.pop("validation_split"))
             call["validation_data"] = validation.parts
+        data = data_lib.of_mean_one(data)
         batch_size = call.get("batch_size") or 32
         if self.compiled:  # Keras raises where it is not.
             first = {"data": data, "batch_size": batch_size}
@@ -150,7 +166,8 @@ class CheckedModel(DistributedModel, WholeModel):
             )
         call = bound_arguments(super().evaluate, args, kwargs)
         _check_numbers(call)
-        call.update(vars(self._exact(self._training_data(call), call)))
+        data = data_lib.of_mean_one(self._training_data(call))
+        call.update(vars(self._exact(data, call)))
         results = self._with_clear_errors(super().evaluate, call)
         self._refuse_nan("loss and metrics", keras.tree.flatten(results))
         if isinstance(results, (list, dict)) and not results:
@@ -202,12 +219,14 @@ class CheckedModel(DistributedModel, WholeModel):
           Loss and metrics so far.
         """
         call = bound_arguments(super().train_on_batch, args, kwargs)
-        data = self._training_data(call)
+        data = self._batch_data(call)
         if self.compiled:
             data = self._initialize(data, data_lib.rows_of(data.x))
             self._build_optimizers()
         call.update(vars(data))
-        return super().train_on_batch(**call)
+        results = self._with_clear_errors(super().train_on_batch, call)
+        self._refuse_nan("loss and metrics", keras.tree.flatten(results))
+        return results
 
     @signature_of(keras.Model.test_on_batch)
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
@@ -220,7 +239,7 @@ class CheckedModel(DistributedModel, WholeModel):
           return_dict: whether to return a dictionary by name. Default: `False`.
         """
         call = bound_arguments(super().test_on_batch, args, kwargs)
-        call.update(vars(self._training_data(call)))
+        call.update(vars(self._batch_data(call)))
         return super().test_on_batch(**call)
 
     @signature_of(keras.Model.predict_on_batch)
@@ -261,7 +280,7 @@ class CheckedModel(DistributedModel, WholeModel):
         moments = ColumnMoments()
         for first, second, weights in data_lib.batches(data, _ROWS):
             _, events = self._check.batch(first, self._target(second), weights)
-            scaled = values(self._prepared(events, training=False))
+            scaled = values(self.prepared(events, training=False))
             moments.update(scaled.numpy(), None if weights is None else np.asarray(weights))
         if not moments.seen:
             raise ValueError(data_lib.EMPTY)
@@ -357,6 +376,13 @@ class CheckedModel(DistributedModel, WholeModel):
         self._check_weights(call.get("sample_weight"))
         return self._check.training(x, y, call.get("sample_weight"))
 
+    def _batch_data(self, call: dict[str, Any]) -> data_lib.Data:
+        """Checks the arrays of one batch, whose weights are used as they are."""
+        data = self._training_data(call)
+        if data.sample_weight is not None:
+            data_lib.check_weight_batch(np.asarray(data.sample_weight))
+        return data
+
     def _check_weights(self, sample_weight: Any) -> None:
         if sample_weight is not None and not self._weighs_rows:
             expected = "None: in a game every row counts as much"
@@ -369,6 +395,7 @@ class CheckedModel(DistributedModel, WholeModel):
     def _validation_data(self, validation_data: Any) -> Any:
         try:
             data = self._check.training(*keras.utils.unpack_x_y_sample_weight(validation_data))
+            data = data_lib.of_mean_one(data)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"`validation_data` must be such as `fit` takes. {error}") from error
@@ -393,7 +420,7 @@ class CheckedModel(DistributedModel, WholeModel):
             return data
         data, (x, y) = data_lib.first_batch(data, _ROWS)
         context, events = self._check.batch(x, self._target(y), None)
-        prepared = self._prepared(events, training=False)
+        prepared = self.prepared(events, training=False)
         if self.preprocessing is None:
             first_look.warn_of_lattices(first_look.as_array(events))
         else:
@@ -455,9 +482,12 @@ class CheckedModel(DistributedModel, WholeModel):
             )
 
     def _with_clear_errors(self, method: Callable, call: dict[str, Any]) -> Any:
+        self._check.failures.clear()
         try:
             return method(**call)
         except tf.errors.InvalidArgumentError as error:
+            if self._check.failures:
+                raise self._check.failures[0] from error
             raise data_lib.clear_error(error, self._loss_name) from error
 
 

@@ -16,7 +16,10 @@ import tensorflow as tf
 from tfp_genext import checks, context_shapes
 from tfp_genext.models import columns as column_names
 
+NOT_FINITE_GRADIENT = "the gradient must be finite"
 NOT_FINITE_LOSS = "must be finite, and is not; no step was taken"
+# Below this float32 has no normal numbers.
+_SMALLEST_WEIGHT = float(np.finfo(np.float32).tiny)
 EMPTY = "`x` must hold at least one batch. Received: a dataset or generator without any"
 
 _NOT_FINITE = "must be finite, and this dataset gave NaN or infinite entries"
@@ -52,6 +55,7 @@ class DataCheck:
       assertions: returns operations that raise for a tensor of such events, faster in a dataset
         than `check_values`. Default: none.
       computed_in: dtype that events are cast to where they may be any numbers. Default: none.
+      failures: errors of batches that were read inside TensorFlow.
       made_by: the part of the model whose output decides the shape of events, such as
         `"generator"`. Default: none.
     """
@@ -62,6 +66,7 @@ class DataCheck:
     check_values: Callable[[np.ndarray], None] | None = None
     assertions: Callable[[tf.Tensor], list[tf.Operation]] | None = None
     computed_in: tf.DType | None = None
+    failures: list[Exception] = dataclasses.field(default_factory=list, compare=False)
     made_by: str | None = None
 
     @property
@@ -242,13 +247,27 @@ class DataCheck:
         return _chained(self.checked_batch(first), map(self.checked_batch, batches))
 
     def checked_batch(self, batch: Any) -> Any:
-        """Returns one batch of arrays after checking shapes, dtypes and values."""
-        _, events = self.batch(*keras.utils.unpack_x_y_sample_weight(batch))
-        for part in tf.nest.flatten(batch):
+        """Returns one batch of arrays after checking shapes, dtypes and values.
+
+        Keras reads batches inside TensorFlow, which makes an error of its own of one that is raised
+        there: it is kept in `failures`.
+        """
+        try:
+            self._check_batch(batch)
+        except (TypeError, ValueError) as error:
+            self.failures.append(error)
+            raise
+        return tuple(map(_without_lists, batch)) if isinstance(batch, tuple) else (batch,)
+
+    def _check_batch(self, batch: Any) -> None:
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        _, events = self.batch(x, y, weights)
+        for part in tf.nest.flatten((x, y)):
             if part is not None:
                 checks.finite("x", np.asarray(part))
+        if weights is not None:
+            check_weight_batch(np.asarray(weights))
         self._check_entries(np.asarray(events))
-        return tuple(map(_without_lists, batch)) if isinstance(batch, tuple) else (batch,)
 
 
 def _without_lists(part: Any) -> Any:
@@ -380,7 +399,7 @@ def split(data: Data, fraction: float) -> tuple[Data, Data]:
         [taken(part, rows) for part in data.parts]
         for rows in (slice(None, border), slice(border, None))
     )
-    return Data(*first), Data(*last)
+    return of_mean_one(Data(*first)), of_mean_one(Data(*last))
 
 
 def batched(data: Data, batch_size: int, *, shuffle: bool) -> Data:
@@ -407,13 +426,19 @@ def batched(data: Data, batch_size: int, *, shuffle: bool) -> Data:
 
 def clear_error(error: tf.errors.InvalidArgumentError, loss_name: str) -> Exception:
     """Returns the error of values that are not finite in the package's form; others as they are."""
+    if NOT_FINITE_GRADIENT in str(error):
+        return ValueError(
+            f"`gradient` of {loss_name} {NOT_FINITE_LOSS}. Data far off, or a learning rate too "
+            "large, may be why: `model.adapt(x)` brings data to unit scale. "
+            "Received: a gradient that is NaN or infinite"
+        )
     if NOT_FINITE_LOSS in str(error):
         return ValueError(
             f"`loss`, {loss_name}, {NOT_FINITE_LOSS}. Data outside the support of "
             "the distribution, or a learning rate too large, may be why. "
             "Received: a loss that is NaN or infinite"
         )
-    if found := re.search(r"`x` must hold [^.\n]*", str(error)):
+    if found := re.search(r"`(x` must hold|sample_weight` must) [^\]\n]*", str(error)):
         return ValueError(f"{found[0]}. Received: others, in a dataset")
     if _NOT_FINITE not in str(error):
         return error
@@ -428,10 +453,17 @@ def _finite(batch: Sequence[Any]) -> list[tf.Operation]:
     parts = [part for part in tf.nest.flatten(batch) if _is_float_tensor(part)]
     checked = [tf.debugging.assert_all_finite(part, f"`x` {_NOT_FINITE}") for part in parts]
     if len(batch) == 3 and batch[2] is not None:
-        checked.append(
-            tf.debugging.assert_non_negative(batch[2], "`sample_weight` must not be negative")
-        )
+        checked += _weight_assertions(batch[2])
     return checked
+
+
+def _weight_assertions(weights: tf.Tensor) -> list[tf.Operation]:
+    kept = (weights == 0) | (tf.cast(weights, tf.float64) >= _SMALLEST_WEIGHT)
+    small = f"`sample_weight` must be 0 or at least {_SMALLEST_WEIGHT:g}, as float32 has no less"
+    return [
+        tf.debugging.assert_non_negative(weights, "`sample_weight` must not be negative"),
+        tf.debugging.assert_equal(kept, True, small),
+    ]
 
 
 def _is_float_tensor(value: Any) -> bool:
@@ -486,12 +518,45 @@ def _weights(sample_weight: Any, rows: int) -> np.ndarray:
             f"`sample_weight` must be numbers of shape [{rows}]. "
             f"Received: shape {list(weights.shape)}, dtype {weights.dtype}"
         )
+    _check_weight_values(weights)
+    return weights
+
+
+def _check_weight_values(weights: np.ndarray) -> None:
+    """Raises `ValueError` for weights that are negative, not finite, or lost in float32."""
     checks.finite("sample_weight", weights)
     if (weights < 0).any():
         raise ValueError(
             f"`sample_weight` must not be negative. Received: smallest {weights.min()}"
         )
-    return weights
+
+
+def check_weight_batch(weights: np.ndarray) -> None:
+    """Checks the weights of one batch, which are used as they are."""
+    _check_weight_values(weights)
+    smallest: float = np.min(weights, initial=np.inf, where=weights > 0)
+    if smallest < _SMALLEST_WEIGHT:
+        raise ValueError(
+            f"`sample_weight` must be 0 or at least {_SMALLEST_WEIGHT:.3g}, below which float32 "
+            "loses them, in a batch: scale them to a mean of 1 over all rows, as is done for "
+            f"arrays. Received: {smallest:.3g}"
+        )
+
+
+def of_mean_one(data: Data) -> Data:
+    """Returns arrays with their weights scaled to a mean of 1 over all rows.
+
+    So a batch's mean of weighted losses is an unbiased share of the weighted mean over all rows,
+    and weights of any magnitude survive float32.
+    """
+    if data.sample_weight is None or is_stream(data.x):
+        return data
+    weights = np.asarray(data.sample_weight, np.float64)
+    largest = weights.max()
+    if largest == 0.0:
+        raise ValueError("`sample_weight` must not be 0 for all rows. Received: zeros only")
+    weights = weights / largest
+    return dataclasses.replace(data, sample_weight=weights / weights.mean())
 
 
 def _missing(expected: str) -> str:

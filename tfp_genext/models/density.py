@@ -34,7 +34,7 @@ class DensityModel(CheckedModel):
     """A Keras model that fits a TFP distribution by maximum likelihood.
 
         call      log p(x)                                       or log p(x | c)
-        loss      sum_i(w_i * -log p(x_i)) / sum_i(w_i)          plus the layers' own losses
+        loss      sum_i(w_i * -log p(x_i)) / N, i of N rows      plus the layers' own losses
 
     Any `tfd.Distribution` will do, ours or TFP's: its Keras layers and `tf.Variable`s become the
     model's weights. A flow with `conditional_event_shape` makes the model conditional: then every
@@ -45,9 +45,12 @@ class DensityModel(CheckedModel):
     the density. `fit` warns of a first batch that an untrained density would not reach, and of
     columns that hold whole numbers only.
 
-    Metrics are `nll`, in nats, the weighted mean over all rows, and on request `bits_per_dim`.
-    Keras averages `loss` over batches: with weights, `val_nll` is the one to monitor, to which
-    `EarlyStopping` wants `mode="min"` said. User metrics are called with the events as `y_true` and
+    As in Keras, a batch's loss is divided by its rows and not by its weights, so that batches of any
+    size are unbiased shares of the whole. The weights of arrays are scaled to a mean of 1 over all
+    rows; those that a dataset or generator gives are used as they are.
+
+    Metrics are `nll`, in nats, the weighted mean over all rows, and on request `bits_per_dim`. To
+    monitor `val_nll`, `EarlyStopping` must be given `mode="min"`. User metrics are called with the events as `y_true` and
     the log-densities as `y_pred`.
 
     `save` writes the whole model to a `.keras` file, from which `keras.saving.load_model` makes it
@@ -141,7 +144,7 @@ class DensityModel(CheckedModel):
         self._meet(inputs)
         context, x = self._check.batch(inputs, None, None)
         # Replicas handed the very same tensor would share TFP's cached results.
-        x = tf.identity(self._prepared(x, training=bool(training)))
+        x = tf.identity(self.prepared(x, training=bool(training)))
         for part in tf.nest.flatten(context):
             if part is not None:
                 same = "`conditional_input` and `x` must have as many rows"
@@ -186,7 +189,7 @@ class DensityModel(CheckedModel):
         self._refuse_nan(self._predictions, log_prob)
         return log_prob
 
-    def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:
+    def prepared(self, x: Any, *, training: bool) -> tf.Tensor:
         """Returns events as the distribution takes them."""
         if self.preprocessing is not None:
             x = self.preprocessing(x, training=training)
@@ -319,7 +322,7 @@ class DensityModel(CheckedModel):
         if not self._check.conditional:
             y = None
         context, events = self._check.batch(x, y, None)
-        events = self._prepared(events, training=False)
+        events = self.prepared(events, training=False)
         contexts.initialize(self.distribution, events, context)
         return data
 

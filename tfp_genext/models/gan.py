@@ -239,7 +239,7 @@ class GAN(CheckedModel):
         self._check_player("discriminator", self.discriminator.trainable_variables)
         context, x = self._parted(self._joined(data)[0])
         step = tf.convert_to_tensor(self.generator_optimizer.iterations)
-        seeds = noise.seeds_of_step(self.seed, step, 2 * self.discriminator_steps + 1)
+        seeds = noise.seeds_of_step(self.seed, self._batch, 2 * self.discriminator_steps + 1)
         for i in range(self.discriminator_steps):
             self._train_discriminator(x, context, seeds[2 * i], seeds[2 * i + 1])
         self._train_generator(x, context, seeds[-1])
@@ -260,11 +260,17 @@ class GAN(CheckedModel):
             total = losses.weighted_mean(loss + scored.penalty)
             total = losses.total(total, self.discriminator.losses, training=True)
             total = self.discriminator_optimizer.scale_loss(total)
-        self._discriminator_loss.update_state(loss)
+        finite = losses.step(
+            self.discriminator_optimizer,
+            tape,
+            total,
+            self.discriminator.trainable_variables,
+            compiled=self.jit_compile,
+        )
+        self._discriminator_loss.update_state(losses.nan_unless(finite, loss))
         self._penalty.update_state(scored.penalty)
         self._real_score.update_state(scored.real)
         self._fake_score.update_state(scored.fake)
-        _step(self.discriminator_optimizer, tape, total, self.discriminator.trainable_variables)
 
     def _train_generator(self, x: Any, context: Any, seed: Any) -> None:
         with tf.GradientTape() as tape:
@@ -281,9 +287,15 @@ class GAN(CheckedModel):
             layer_losses = [e for network in self._generators for e in network.losses]
             total = losses.total(total, layer_losses, training=True)
             total = self.generator_optimizer.scale_loss(total)
-        self._generator_loss.update_state(loss)
         self._check_seen(tape.watched_variables(), self.generator_optimizer)
-        _step(self.generator_optimizer, tape, total, self._generator_variables())
+        finite = losses.step(
+            self.generator_optimizer,
+            tape,
+            total,
+            self._generator_variables(),
+            compiled=self.jit_compile,
+        )
+        self._generator_loss.update_state(losses.nan_unless(finite, loss))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         context, x = self._parted(self._joined(data)[0])
@@ -439,16 +451,6 @@ def _held(parts: Sequence[Any]) -> tuple[list[keras.Layer], list[keras.Variable]
     """Returns the Keras layers in distributions and layers, and the variables outside of them."""
     networks = distinct(network for part in parts for network in tracking.networks(part))
     return networks, distinct(v for part in parts for v in tracking.loose_variables(part))
-
-
-def _step(
-    optimizer: keras.optimizers.Optimizer,
-    tape: tf.GradientTape,
-    loss: tf.Tensor,
-    variables: list[keras.Variable],
-) -> None:
-    gradients = tape.gradient(loss, variables)
-    optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
 
 def _checked_objective(objective: Any) -> objectives.Adversarial:

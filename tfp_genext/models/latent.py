@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import adaptation, budget, checks, context_shapes, contexts
+from tfp_genext import adaptation, budget, checks, context_shapes, contexts, replicas
 from tfp_genext.bijectors import Standardize
 from tfp_genext.distributions import Autoregressive
 from tfp_genext.models import network_checks
@@ -127,7 +127,9 @@ class LatentModel:
           seed: a stateless seed.
         """
         inference = self.inference(x, context)
-        part = tf.clip_by_value(_ROWS // tf.maximum(tf.shape(x)[0], 1), 1, num_samples)
+        # As many on each replica as on one device, so that both draw the same noise.
+        rows = replicas.total(tf.shape(x)[0])
+        part = tf.clip_by_value(_ROWS // tf.maximum(rows, 1), 1, num_samples)
 
         def add(done: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             own = tf.random.experimental.stateless_fold_in(seed, done)

@@ -34,7 +34,6 @@ from tfp_genext.models.latent import LatentModel, middle
 from tfp_genext.models.served import vae_signatures
 from tfp_genext.models.whole import distinct
 from tfp_genext.moments import ColumnMoments
-from tfp_genext.objectives.inference import log_mean_exp
 
 # How many rows of data are prepared at once to be looked at.
 _ROWS = 1000
@@ -90,7 +89,8 @@ class VAE(CheckedModel):
         `inverse`, if it has one, as `Dequantize` has. Default: none.
       conditional_event_shape: shape of one context event, or a dictionary, tuple or list of them.
         Default: none.
-      eval_samples: latents for each row in the estimates of log p(x). Default: 10.
+      eval_samples: latents for each row in the estimates of log p(x), which fewer
+        make too low: ten, by a nat and more. Default: 100.
       bits_per_dim: whether to report `nll` in bits per dimension too. Default: `False`.
       seed: of the latents; an integer. Default: a new one.
       scale: of the data, as `adapt` learns it: encoder and decoder then see data of mean 0 and
@@ -147,7 +147,7 @@ class VAE(CheckedModel):
         objective: objectives.Bound | None = None,
         preprocessing: keras.layers.Layer | None = None,
         conditional_event_shape: Any = None,
-        eval_samples: int = 10,
+        eval_samples: int = 100,
         bits_per_dim: bool = False,
         seed: int | None = None,
         scale: bijectors.Standardize | None = None,
@@ -179,6 +179,7 @@ class VAE(CheckedModel):
         self._networks = distinct(n for part in parts for n in tracking.networks(part))
         self._loose_variables = distinct(v for p in parts for v in tracking.loose_variables(p))
         self._make_metrics(bits_per_dim)
+        self._estimate = self._traced_estimate()
         self.built = True
 
     @property
@@ -278,13 +279,12 @@ class VAE(CheckedModel):
         inference = self._model.inference(x, context)
         step = self._step
         if training:
-            (seed,) = noise.seeds_of_step(self.seed, step, 1)
+            (seed,) = noise.seeds_of_step(self.seed, self._batch, 1)
             return Bounds(self.objective.terms(inference, seed=seed, step=step))
         seed, estimate_seed, mean_seed = noise.seeds_of_data(self.seed, x, 3)
-        drawn = inference.draw(self.eval_samples, estimate_seed)
         return Bounds(
             self.objective.terms(inference, seed=seed, step=step),
-            log_mean_exp(inference.log_weights(drawn)),
+            self._model.estimate(x, context, self.eval_samples, estimate_seed),
             inference.posterior_means(self.eval_samples, mean_seed),
         )
 
@@ -374,6 +374,7 @@ class VAE(CheckedModel):
             raise ValueError(checks.message("metrics", "None: the model has its own", kwargs))
         require_optimizer("optimizer", optimizer)
         super().compile(optimizer=optimizer, **kwargs)
+        self._estimate = self._traced_estimate()  # Layers may have changed since the last trace.
 
     def _export(self, path: Any, **options: Any) -> None:
         functions = vae_signatures(self._model, self.prepared, self._samples)
@@ -424,8 +425,7 @@ class VAE(CheckedModel):
         )
         tracking.replace_variables(self, self._loose_variables, variables)
 
-    @functools.cached_property
-    def _estimate(self) -> Callable[..., tf.Tensor]:
+    def _traced_estimate(self) -> Callable[..., tf.Tensor]:
         return tf.function(self._model.estimate, autograph=False, reduce_retracing=True)
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
