@@ -332,7 +332,7 @@ class CheckedModel(DistributedModel, WholeModel):
         context = self._checked_context(conditional_input)
         data = self._check.prediction(x if context is None else (context, x))
         x = data if context is None else data[1]
-        return self._prepared(x, training=False), context
+        return self.prepared(x, training=False), context
 
     def _checked_context(self, conditional_input: Any) -> Any:
         if self._check.conditional != (conditional_input is not None):
@@ -346,10 +346,6 @@ class CheckedModel(DistributedModel, WholeModel):
             if tf.executing_eagerly() and hasattr(part, "numpy"):
                 checks.finite("conditional_input", part.numpy())
         return context_shapes.checked_context(shapes, context)
-
-    def _prepared(self, x: Any, *, training: bool) -> tf.Tensor:
-        """Returns data as the density takes them."""
-        return self.prepared(x, training=training)
 
     def prepared(self, x: Any, *, training: bool) -> tf.Tensor:
         """Returns data as the networks take them."""

@@ -45,13 +45,13 @@ class DensityModel(CheckedModel):
     the density. `fit` warns of a first batch that an untrained density would not reach, and of
     columns that hold whole numbers only.
 
-    As in Keras, a batch's loss is divided by its rows and not by its weights, so that batches of any
-    size are unbiased shares of the whole. The weights of arrays are scaled to a mean of 1 over all
-    rows; those that a dataset or generator gives are used as they are.
+    As in Keras, a batch's loss is divided by its rows and not by its weights, so that batches of
+    any size are unbiased shares of the whole. The weights of arrays are scaled to a mean of 1 over
+    all rows; those that a dataset or generator gives are used as they are.
 
     Metrics are `nll`, in nats, the weighted mean over all rows, and on request `bits_per_dim`. To
-    monitor `val_nll`, `EarlyStopping` must be given `mode="min"`. User metrics are called with the events as `y_true` and
-    the log-densities as `y_pred`.
+    monitor `val_nll`, `EarlyStopping` must be given `mode="min"`. User metrics are called with
+    the events as `y_true` and the log-densities as `y_pred`.
 
     `save` writes the whole model to a `.keras` file, from which `keras.saving.load_model` makes it
     again once `tfp_genext` is imported; it holds no functions and no classes of the user's own.
