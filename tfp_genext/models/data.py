@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfp_genext import checks, context_shapes
 from tfp_genext.models import columns as column_names
 
+NOT_FINITE_WEIGHTS = "the weights must be finite after a step"
 NOT_FINITE_GRADIENT = "the gradient must be finite"
 NOT_FINITE_LOSS = "must be finite, and is not; no step was taken"
 # Below this float32 has no normal numbers.
@@ -229,6 +230,8 @@ class DataCheck:
         """Returns a batch of a dataset after checking its values, where its graph runs."""
         checked = _finite(batch)
         _, events = self.batch(*keras.utils.unpack_x_y_sample_weight(batch))
+        if not events.shape[1:].is_fully_defined():
+            checked.append(self._shape_assertion(events))
         if self.assertions is not None:
             checked += self.assertions(events)
         elif self.check_values is not None:
@@ -236,6 +239,14 @@ class DataCheck:
         with tf.control_dependencies(checked):
             batch = tf.nest.map_structure(lambda t: t if t is None else tf.identity(t), batch)
         return batch if len(batch) > 1 else batch[0]
+
+    def _shape_assertion(self, events: tf.Tensor) -> tf.Operation:
+        """Returns an operation that raises for events whose shape is known only now, if wrong."""
+        expected = f"`x` must be numbers of shape (N, ...), with rows of {self.event_shape}"
+        right_rank = tf.equal(tf.rank(events), 1 + len(self.event_shape))
+        with tf.control_dependencies([tf.debugging.Assert(right_rank, [expected])]):
+            same = tf.reduce_all(tf.equal(tf.shape(events)[1:], self.event_shape))
+        return tf.debugging.Assert(same, [expected])
 
     def _check_eager(self, events: tf.Tensor) -> None:
         self._check_entries(events.numpy())
@@ -426,6 +437,11 @@ def batched(data: Data, batch_size: int, *, shuffle: bool) -> Data:
 
 def clear_error(error: tf.errors.InvalidArgumentError, loss_name: str) -> Exception:
     """Returns the error of values that are not finite in the package's form; others as they are."""
+    if NOT_FINITE_WEIGHTS in str(error):
+        return ValueError(
+            "`optimizer` must leave the weights finite; they are spoiled. A learning rate too "
+            "large may be why. Received: weights that are NaN or infinite after a step"
+        )
     if NOT_FINITE_GRADIENT in str(error):
         return ValueError(
             f"`gradient` of {loss_name} {NOT_FINITE_LOSS}. Data far off, or a learning rate too "
@@ -438,7 +454,9 @@ def clear_error(error: tf.errors.InvalidArgumentError, loss_name: str) -> Except
             "the distribution, or a learning rate too large, may be why. "
             "Received: a loss that is NaN or infinite"
         )
-    if found := re.search(r"`(x` must hold|sample_weight` must) [^\]\n]*", str(error)):
+    if found := re.search(
+        r"`(x` must hold|x` must be numbers|sample_weight` must) [^\]\n]*", str(error)
+    ):
         return ValueError(f"{found[0]}. Received: others, in a dataset")
     if _NOT_FINITE not in str(error):
         return error

@@ -244,12 +244,16 @@ class GAN(CheckedModel):
             self._train_discriminator(x, context, seeds[2 * i], seeds[2 * i + 1])
         self._train_generator(x, context, seeds[-1])
         if self._shown is not self._players:
-            self._average(tf.cast(step, tf.float32))
+            self._average(step)
         return self.get_metrics_result()
 
     def _average(self, step: tf.Tensor) -> None:
+        # Gradients that accumulate are no step, nor is a batch that loss scaling skips.
+        moved = tf.convert_to_tensor(self.generator_optimizer.iterations) > step
+        step = tf.cast(step, tf.float32)
         past = tf.minimum(self.ema, (step + 1.0) / (step + _WARM_UP))
-        players.average(self._shown.variables(), self._players.variables(), 1.0 - past)
+        share = tf.where(moved, 1.0 - past, 0.0)
+        players.average(self._shown.variables(), self._players.variables(), share)
 
     def _train_discriminator(self, x: Any, context: Any, seed: Any, penalty_seed: Any) -> None:
         fake = self._players.generated(self._players.noise(x, seed), context)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_genext import replicas
-from tfp_genext.models.data import NOT_FINITE_GRADIENT, NOT_FINITE_LOSS
+from tfp_genext.models.data import NOT_FINITE_GRADIENT, NOT_FINITE_LOSS, NOT_FINITE_WEIGHTS
 
 # What a step of training takes the gradient of, by the ends of the metrics' names.
 _SPOIL = ("loss", "penalty")
@@ -50,7 +50,8 @@ def step(
         finite is then undone.
 
     Returns:
-      Whether the gradient was finite, a scalar; an error is raised otherwise, if not compiled.
+      Whether gradient and new weights are finite, a scalar. If not compiled, an error is raised
+      otherwise.
     """
     gradients = tape.gradient(loss, variables)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -63,6 +64,8 @@ def step(
     with tf.control_dependencies(checked):
         gradients = [None if g is None else tf.identity(g) for g in gradients]
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    for variable in variables:
+        tf.debugging.assert_all_finite(tf.convert_to_tensor(variable), NOT_FINITE_WEIGHTS)
     return tf.constant(True)
 
 
@@ -71,13 +74,16 @@ def _step_or_stay(
     gradients: Sequence[Any],
     variables: Sequence[keras.Variable],
 ) -> tf.Tensor:
-    """Takes a step, and sets all that it moves back if the gradient was not finite."""
+    """Takes a step, and sets all that it moves back if gradient or weights are not finite."""
     finite = tf.reduce_all(
         [tf.reduce_all(tf.math.is_finite(_values(g))) for g in gradients if g is not None]
     )
     moved = [*variables, *optimizer.variables]
     before = [tf.convert_to_tensor(variable) for variable in moved]
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    finite &= tf.reduce_all(
+        [tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(v))) for v in variables]
+    )
     for variable, value in zip(moved, before, strict=True):
         variable.assign(tf.where(finite, tf.convert_to_tensor(variable), value))
     return finite

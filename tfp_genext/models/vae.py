@@ -414,6 +414,7 @@ class VAE(CheckedModel):
         return tf.identity
 
     def _adapt(self, moments: ColumnMoments) -> None:
+        self._estimate = self._traced_estimate()  # The last trace knows nothing of the scale.
         shifts = self._model.support is adaptation.Support.REAL
         if self._model.scale is not None:
             set_scale(self._model.scale, moments, shifts=shifts)
