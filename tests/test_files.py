@@ -36,7 +36,7 @@ def test_a_directory_replaces_another_and_leaves_nothing_else(way, tmp_path):
 
 
 def test_what_appeared_meanwhile_is_not_overwritten(tmp_path):
-    with pytest.raises(OSError, match="not empty"):
+    with pytest.raises(FileExistsError, match="`filepath` must be .*appeared meanwhile"):
         _write_beside_another(tmp_path / "1")
     assert (tmp_path / "1" / "text").read_text() == "another's"
     assert os.listdir(tmp_path) == ["1"]

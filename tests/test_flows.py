@@ -110,3 +110,27 @@ def test_flows_work_in_the_pipelines_of_tfp():
     )
     assert np.isfinite(divergence)
     assert tfd.kl_divergence(flow, flow) == 0.0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("recipe", ["nice", "real_nvp", "maf", "iaf", "nsf", "naf"])
+def test_sixteen_bits_work_or_are_refused_at_construction(recipe, dtype):
+    build = getattr(gx.flows, recipe)
+    options = {"num_layers": 2, "hidden_units": [4], "dtype": dtype}
+    if recipe == "nice" and dtype == "bfloat16":
+        with pytest.raises(ValueError, match="`dtype` must be .*Received: dtype='bfloat16'"):
+            build([3], **options)
+        return
+    flow = build([3], **options)
+    x = flow.sample(5, seed=[1, 2])
+    assert x.dtype == dtype
+    assert np.isfinite(tf.cast(flow.log_prob(tf.identity(x)), tf.float32)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_normal_heads_draw_in_sixteen_bits(dtype):
+    head = gx.distributions.Mixture(2, gx.distributions.IndependentNormal([]))
+    made = gx.autoregressive.made([3], hidden_units=[4], head=head, dtype=dtype)
+    x = made.sample(5, seed=[1, 2])
+    assert x.dtype == dtype
+    assert np.isfinite(tf.cast(made.log_prob(x), tf.float32)).all()

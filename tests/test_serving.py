@@ -265,3 +265,12 @@ def test_log_densities_of_data_in_their_own_units(tmp_path):
         np.testing.assert_allclose(found, by_hand.sum(-1), rtol=1e-5)
         again = loaded.run("log_prob", x=both["samples"])["log_prob"]
         np.testing.assert_allclose(both["log_prob"], again, rtol=1e-6)
+
+
+@pytest.mark.parametrize("version", ["9" * 25, str(2**63), "-1", "+1", "1.0", "\u0661"])
+def test_versions_that_no_server_reads_are_refused(version, tmp_path):
+    flow = gx.flows.maf([2], num_layers=1, hidden_units=[4])
+    with pytest.raises(
+        ValueError, match="`path` must be a directory whose last part is an integer"
+    ):
+        gx.serving.export(flow, tmp_path / version)

@@ -12,10 +12,16 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
 from tfp_genext import budget
+
+
+def finfo(dtype: tf.DType) -> Any:
+    """Returns the limits of a floating dtype, bfloat16 among them, which NumPy does not know."""
+    return ml_dtypes.finfo(dtype.as_numpy_dtype)
 
 
 def message(name: str, expected: str, received: Any) -> str:
@@ -217,10 +223,9 @@ def path(name: str, value: Any) -> str:
 def versioned_path(name: str, path: str) -> None:
     """Raises `ValueError` unless a directory's name is a version, an integer."""
     leaf = path.rstrip("/").rsplit("/", maxsplit=1)[-1]
-    if not (leaf.isascii() and leaf.isdecimal()):
-        raise ValueError(
-            message(name, "a directory whose last part is an integer version, as in 'flow/1'", path)
-        )
+    if not (leaf.isascii() and leaf.isdecimal() and int(leaf) < 2**63):
+        expected = "a directory whose last part is an integer version of 64 bits, as in 'flow/1'"
+        raise ValueError(message(name, expected, path))
 
 
 def event(name: str, value: Any, event_shape: Sequence[int], dtype: tf.DType | None) -> None:

@@ -7,6 +7,7 @@ import pathlib
 import signal
 
 import forking
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -148,3 +149,78 @@ def test_a_file_of_another_model_is_refused_and_changes_nothing(tmp_path):
 def test_what_names_no_directory_is_refused(wrong):
     with pytest.raises((TypeError, ValueError), match="`backup_dir` must be"):
         gx.callbacks.BackupAndRestore(wrong)
+
+
+def _small(optimizer="adam"):
+    keras.utils.set_random_seed(1)
+    model = gx.models.DensityModel(gx.flows.maf([2], num_layers=1, hidden_units=[4]))
+    model.compile(optimizer=optimizer)
+    return model
+
+
+def _trained(folder, epochs, optimizer="adam", others=()):
+    x = np.random.default_rng(0).normal(size=[64, 2]).astype("float32")
+    backup = gx.callbacks.BackupAndRestore(folder, delete_checkpoint=False)
+    model = _small(optimizer)
+    options = {"shuffle": False, "verbose": 0, "callbacks": [backup, *others]}
+    return model, model.fit(x, epochs=epochs, **options)
+
+
+@pytest.mark.parametrize("other", ["sgd", "rmsprop", "adamax"])
+def test_the_state_of_another_optimizer_is_refused(other, tmp_path):
+    """Adamax has as many variables as Adam, of the same shapes."""
+    _trained(tmp_path, 2)
+    with pytest.raises(
+        ValueError, match=r"`backup_dir` must hold a training by .*Received: .*Adam"
+    ):
+        _trained(tmp_path, 4, other)
+
+
+def test_a_lost_slot_of_the_optimizer_is_refused(tmp_path):
+    _trained(tmp_path, 2)
+    with h5py.File(max(tmp_path.iterdir()), "a") as file:
+        slots = []
+        file.visititems(lambda name, item: slots.append(name) if "/vars/" in name else None)
+        del file[max(name for name in slots if name.startswith("optimizer"))]
+    with pytest.raises(
+        ValueError, match=r"`backup_dir` must hold the whole state of the optimizers"
+    ):
+        _trained(tmp_path, 4)
+
+
+def test_an_epoch_beyond_the_last_is_warned_of(tmp_path, recwarn):
+    _trained(tmp_path, 3)
+    _trained(tmp_path, 3)
+    assert not [w for w in recwarn if "`epochs`" in str(w.message)]
+    with pytest.warns(UserWarning, match="`epochs` must be at least 3"):
+        _, history = _trained(tmp_path, 2)
+    assert history.epoch == []
+
+
+class _Halving(keras.callbacks.Callback):
+    """Changes the state of the optimizer at the end of an epoch, as ReduceLROnPlateau does."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.optimizer.learning_rate = 0.5 * float(self.model.optimizer.learning_rate)
+
+
+def test_what_callbacks_listed_after_it_change_is_kept(tmp_path):
+    whole, _ = _trained(tmp_path / "whole", 4, others=[_Halving()])
+    _trained(tmp_path / "parts", 2, others=[_Halving()])
+    resumed, _ = _trained(tmp_path / "parts", 4, others=[_Halving()])
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert float(whole.optimizer.learning_rate) == float(resumed.optimizer.learning_rate)
+
+
+def test_complex_weights_are_refused(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    _small().save_weights(path)
+    with h5py.File(path, "a") as file:
+        names = []
+        file.visititems(lambda name, item: names.append(name) if "/vars/" in name else None)
+        value = file[names[0]][()]
+        del file[names[0]]
+        file[names[0]] = value.astype("complex64")
+    with pytest.raises(ValueError, match="`filepath` must be a file of real numbers"):
+        _small().load_weights(path)

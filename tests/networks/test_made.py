@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from derivatives import jacobian
 from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 
 import tfp_genext as gx
 from tfp_genext import masks
@@ -407,3 +410,38 @@ def test_refuses_events_of_another_size():
 def test_the_bijector_refuses_what_does_not_fit_the_network(options, text):
     with pytest.raises((TypeError, ValueError), match=text + ".*Received"):
         gx.bijectors.MaskedAutoregressive(MADE(3, 2, [8]), **options)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Slotted:
+    """An activation without a dictionary of attributes."""
+
+    slope: float = 2.0
+
+    def __call__(self, x):
+        return tf.tanh(self.slope * x)
+
+
+class _Further(_Slotted):
+    """One with an attribute that equality does not see."""
+
+    __slots__ = ("shift",)
+
+    def __call__(self, x):
+        return tf.tanh(self.slope * x + self.shift)
+
+
+@pytest.mark.parametrize("shift", [None, 0.0, 3.0])
+def test_activations_in_slots_sample_as_they_are_called(shift):
+    activation = _Slotted() if shift is None else _Further()
+    if shift is not None:
+        object.__setattr__(activation, "shift", shift)
+    network = gx.networks.MADE(3, 2, [8], activation=activation)
+    network.build((None, 3))
+    for i, variable in enumerate(network.variables):
+        variable.assign(tf.random.stateless_normal(variable.shape, [1, i]))
+    flow = tfd.TransformedDistribution(
+        tfd.MultivariateNormalDiag(tf.zeros([3])), gx.bijectors.MaskedAutoregressive(network)
+    )
+    x, log_prob = flow.experimental_sample_and_log_prob(50, seed=[1, 2])
+    np.testing.assert_allclose(flow.log_prob(tf.identity(x)), log_prob, rtol=1e-4, atol=1e-4)

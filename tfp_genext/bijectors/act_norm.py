@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.bijectors.chain import _Chain
@@ -103,7 +102,7 @@ class ActNorm(OneEvaluationBijector):
         rows = tf.reshape(values, [-1, values.shape[-1]])
         mean, variance = tf.nn.moments(rows, axes=[0])
         # What varies less than the rounding of its mean does not vary.
-        rounding = 100.0 * np.finfo(rows.dtype.as_numpy_dtype).eps * tf.reduce_max(tf.abs(rows), 0)
+        rounding = 100.0 * checks.finfo(rows.dtype).eps * tf.reduce_max(tf.abs(rows), 0)
         varies = variance > tf.square(rounding)
         log_std = 0.5 * tf.math.log(tf.where(varies, variance, tf.ones_like(variance)))
         self._shift.assign(-mean * tf.exp(-log_std) if forward else mean)

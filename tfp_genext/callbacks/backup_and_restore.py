@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import re
+import warnings
 from typing import Any
 
+import h5py
 import keras
 import tensorflow as tf
 
-from tfp_genext import checks, replicas, saving
+from tfp_genext import checks, replicas, saving, tracking
 
+_OPTIMIZERS = "tfp_genext_optimizers"
 _NAME = re.compile(r"epoch_(\d+)\.weights\.h5")
 
 
@@ -29,7 +33,9 @@ class BackupAndRestore(keras.callbacks.Callback):
     `tf.distribute.MultiWorkerMirroredStrategy` its directories may be an epoch apart; here each
     keeps the last two epochs, and the workers go on from the last that all have.
 
-    What other callbacks remember, such as the patience of `EarlyStopping`, starts anew.
+    What other callbacks remember, such as the patience of `EarlyStopping`, starts anew. The
+    state is saved after all other callbacks of an epoch, in whatever order they are listed, so that
+    a learning rate that one of them has changed is kept.
 
     Args:
       backup_dir: directory of this training and this worker alone; made if need be.
@@ -37,8 +43,8 @@ class BackupAndRestore(keras.callbacks.Callback):
         after `fit`, `False` spares it a second training. Default: `True`.
 
     Raises:
-      ValueError: in `fit`, where workers have no epoch in common, or a file holds the weights of
-        another model.
+      ValueError: in `fit`, if workers have no epoch in common, or a file holds the weights of
+        another model, or not the state of these optimizers.
 
     Example:
 
@@ -60,6 +66,9 @@ class BackupAndRestore(keras.callbacks.Callback):
     ```
     """
 
+    # Callbacks of one epoch before it may change what it saves.
+    runs_last = True
+
     def __init__(self, backup_dir: str | os.PathLike, *, delete_checkpoint: bool = True) -> None:
         super().__init__()
         self._directory = pathlib.Path(checks.path("backup_dir", backup_dir))
@@ -77,8 +86,41 @@ class BackupAndRestore(keras.callbacks.Callback):
         if epoch not in found:
             expected = f"one that holds epoch {epoch}, as those of the other workers"
             raise ValueError(checks.message("backup_dir", expected, sorted(found)))
-        self.model.load_weights(found[epoch])
+        self._restore(found[epoch])
         self.model._initial_epoch = epoch
+        epochs = self.params.get("epochs")
+        if epochs is not None and epoch > epochs:
+            warnings.warn(
+                f"`epochs` must be at least {epoch} for a training to go on: `backup_dir` holds "
+                "that epoch, its weights are restored and nothing is trained. "
+                f"Received: epochs={epochs}",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _restore(self, path: pathlib.Path) -> None:
+        """Loads weights and the state of the optimizers that wrote them."""
+        with h5py.File(path) as file:
+            written = json.loads(file.attrs.get(_OPTIMIZERS, "{}"))
+        optimizers = _optimizers(self.model)
+        kinds = {name: type(optimizer).__name__ for name, optimizer in optimizers.items()}
+        if written and written != kinds:
+            raise ValueError(
+                f"`backup_dir` must hold a training by the optimizers {kinds}: compile the model "
+                f"as before, or use another directory. Received: {path}, written with {written}"
+            )
+        self.model.load_weights(path)
+        lost = [
+            name
+            for name, optimizer in optimizers.items()
+            if not int(tf.convert_to_tensor(tracking.batches(optimizer)))
+        ]
+        if lost:
+            # Keras warns, and leaves an optimizer as it is, if its variables are not all there.
+            raise ValueError(
+                "`backup_dir` must hold the whole state of the optimizers: remove the file to "
+                f"begin anew. Received: {path}, without that of {lost}"
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # Keras has read it, and would begin a later `fit` there too, even after an interruption.
@@ -87,6 +129,10 @@ class BackupAndRestore(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         with saving.replacing(self._directory / f"epoch_{epoch + 1:06d}.weights.h5") as path:
             self.model.save_weights(path)
+            optimizers = _optimizers(self.model)
+            kinds = {name: type(optimizer).__name__ for name, optimizer in optimizers.items()}
+            with h5py.File(path, "a") as file:
+                file.attrs[_OPTIMIZERS] = json.dumps(kinds)
         for old in sorted(self._found().items())[:-2]:
             old[1].unlink()
 
@@ -100,6 +146,13 @@ class BackupAndRestore(keras.callbacks.Callback):
         """Returns the files by the number of epochs they come after."""
         names = ((_NAME.fullmatch(path.name), path) for path in self._directory.iterdir())
         return {int(name[1]): path for name, path in names if name}
+
+
+def _optimizers(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
+    """Returns the optimizers of a model, two of a GAN, by their names."""
+    names = ("optimizer", "generator_optimizer", "discriminator_optimizer")
+    found = {name: getattr(model, name, None) for name in names}
+    return {name: optimizer for name, optimizer in found.items() if optimizer is not None}
 
 
 def _common(epoch: int, strategy: tf.distribute.Strategy) -> int:

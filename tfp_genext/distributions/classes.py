@@ -140,7 +140,7 @@ class _OpenExpRelaxedOneHotCategorical(tfd.ExpRelaxedOneHotCategorical):
     """Logarithms of relaxed classes, none so far off that a class is rounded to 0 or 1."""
 
     def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
-        info = np.finfo(self.dtype.as_numpy_dtype)
+        info = checks.finfo(self.dtype)
         low, high = math.log(2.0 * info.tiny), math.log1p(-info.epsneg)
         return between(super()._sample_n(n, seed=seed), low, high)
 

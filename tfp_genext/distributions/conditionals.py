@@ -39,7 +39,11 @@ class Draw:
     head: Head
 
     def __call__(self, params: Any, u: tf.Tensor) -> tf.Tensor:
-        return self.head.from_uniform(_stacked(params), u)
+        if u.dtype.size >= tf.float32.size:
+            return self.head.from_uniform(_stacked(params), u)
+        # TensorFlow has no quantiles of normal distributions in 16 bits.
+        stacked = tf.cast(_stacked(params), tf.float32)
+        return tf.cast(self.head.from_uniform(stacked, tf.cast(u, tf.float32)), u.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,7 +272,7 @@ def _conditions(context: Any) -> dict[str, Any]:
 def uniform(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Returns uniform numbers that are never 0 nor 1."""
     u = tf.random.stateless_uniform(shape, seed, dtype=dtype, alg="philox")
-    return u + np.finfo(dtype.as_numpy_dtype).epsneg
+    return u + checks.finfo(dtype).epsneg
 
 
 def _event_as(x: tf.Tensor, before: Sequence[int], after: Sequence[int]) -> tf.Tensor:

@@ -154,7 +154,7 @@ def chosen(logits: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     above = tf.cumsum(probs, axis=-1)
     index = tf.reduce_sum(tf.cast(above[..., :-1] <= u[..., tf.newaxis], tf.int32), axis=-1)
     own, edge = picked(probs, index), picked(above, index)
-    info = np.finfo(own.dtype.as_numpy_dtype)
+    info = checks.finfo(own.dtype)
     rest = (u - (edge - own)) / tf.maximum(own, info.tiny)
     return index, tf.clip_by_value(rest, info.epsneg, 1.0 - info.epsneg)
 

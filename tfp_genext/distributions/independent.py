@@ -180,13 +180,13 @@ class _OpenLogistic(tfd.Logistic):
     """Logistic noise, never so large that a sigmoid of it is rounded to 0 or 1."""
 
     def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
-        info = np.finfo(self.dtype.as_numpy_dtype)
+        info = checks.finfo(self.dtype)
         low, high = math.log(2.0 * info.tiny), -math.log(info.epsneg)
         return between(super()._sample_n(n, seed=seed), low, high)
 
 
 def _inside(y: tf.Tensor) -> tf.Tensor:
-    info = np.finfo(y.dtype.as_numpy_dtype)
+    info = checks.finfo(y.dtype)
     return tf.clip_by_value(y, info.tiny, 1.0 - info.epsneg)
 
 

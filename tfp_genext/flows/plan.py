@@ -132,6 +132,9 @@ def standard_normal(size: int, dtype: tf.DType) -> tfd.Distribution:
 
 def standard_logistic(size: int, dtype: tf.DType) -> tfd.Distribution:
     """Returns the standard logistic distribution of vectors."""
+    if dtype == tf.bfloat16:
+        expected = "float16, float32 or float64, as TFP draws no logistic noise in bfloat16; or "
+        raise ValueError(checks.message("dtype", expected + "`base` be given", dtype.name))
     zeros = tf.zeros([size], dtype)
     return tfd.Independent(tfd.Logistic(zeros, tf.ones_like(zeros)), reinterpreted_batch_ndims=1)
 

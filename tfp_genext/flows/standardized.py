@@ -140,7 +140,7 @@ def loc_and_scale(
       dtype: in which the data are rounded.
       shifts: whether the location may move; else it is 0, and the scale the root mean square.
     """
-    constant = moments.constant(float(np.finfo(dtype.as_numpy_dtype).eps))
+    constant = moments.constant(float(checks.finfo(dtype).eps))
     if not shifts:
         scale = moments.root_mean_square()
         return np.zeros_like(scale), np.where(scale > 0.0, scale, 1.0)

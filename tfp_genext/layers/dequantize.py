@@ -71,7 +71,7 @@ class Dequantize(NoisyPixels):
         x = self.checked(x)
         noise = self.noise(x, training)
         # So coarse that no sum is rounded up to the next value.
-        digits = np.finfo(dtype.as_numpy_dtype).nmant + 1 - (self.num_values - 1).bit_length()
+        digits = checks.finfo(dtype).nmant + 1 - (self.num_values - 1).bit_length()
         return tf.cast(x, dtype) + tf.floor(noise * 2.0**digits) / 2.0**digits
 
     def inverse(self, y: Any) -> Any:

@@ -537,10 +537,10 @@ def _check_numbers(call: dict[str, Any]) -> None:
 
 
 def _checked_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
-    """Returns callbacks, one or several or none, as a list."""
+    """Returns callbacks, one or several or none, as a list, those last that save what others do."""
     several = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     given = [callback for callback in several if callback is not None]
     for callback in given:
         if not isinstance(callback, keras.callbacks.Callback):
             raise TypeError(checks.message("callbacks", "Keras callbacks", callback))
-    return given
+    return sorted(given, key=lambda callback: getattr(callback, "runs_last", False))

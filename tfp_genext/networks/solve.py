@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -160,12 +161,19 @@ def is_value(thing: Any) -> bool:
     parameters = getattr(type(thing), "__dataclass_params__", None)
     if parameters is not None:
         fields = {field.name for field in dataclasses.fields(thing)}
-        held = vars(thing)
-        own = type(thing).__hash__ is not None and parameters.frozen and fields == set(held)
-        return own and all(map(is_value, held.values()))
+        own = type(thing).__hash__ is not None and parameters.frozen and fields == _held(thing)
+        return own and all(is_value(getattr(thing, name)) for name in fields)
     if isinstance(thing, tuple):
         return all(map(is_value, thing))
     return thing is None or isinstance(thing, (bool, int, float, str))
+
+
+def _held(thing: Any) -> set[str]:
+    """Returns the names of the attributes of an object, in its dictionary or in slots."""
+    slots = [getattr(kind, "__slots__", ()) for kind in type(thing).__mro__]
+    named = [(names,) if isinstance(names, str) else names for names in slots]
+    hidden = {"__dict__", "__weakref__"}
+    return {*getattr(thing, "__dict__", ()), *itertools.chain(*named)} - hidden
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,6 +82,9 @@ def check_weights(path: Any) -> None:
 def _check_weights(stream: BinaryIO) -> None:
     def check(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
+            if item.dtype.kind == "c":
+                expected = "a file of real numbers, as weights are"
+                raise ValueError(checks.message("filepath", expected, f"{name}: {item.dtype}"))
             declared = math.prod(item.shape or ()) * item.dtype.itemsize
             limit = budget.for_file(item.id.get_storage_size())
             limit.spend(declared, f"the dataset {name!r}")

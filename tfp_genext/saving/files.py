@@ -52,10 +52,26 @@ def replacing_directory(path: str, *, overwrite: bool) -> Iterator[str]:
     with _staging(parent, ".export-") as staging:
         written = os.path.join(staging, "written")
         yield written
-        if not (overwrite and os.path.lexists(path)):
+        if overwrite and os.path.lexists(path):
+            _replace(written, path, os.path.join(staging, _REPLACED))
+            return
+        try:
             os.rename(written, path)
-        elif not _exchanged(written, path):
-            _put_in_place(written, path, os.path.join(staging, _REPLACED))
+        except OSError as error:
+            # Another writer may have been faster.
+            if not os.path.lexists(path):
+                raise
+            if not overwrite:
+                expected = "a directory that does not exist, unless `overwrite=True`"
+                received = f"{path}, which appeared meanwhile"
+                raise FileExistsError(checks.message("filepath", expected, received)) from error
+            _replace(written, path, os.path.join(staging, _REPLACED))
+
+
+def _replace(written: str, path: str, aside: str) -> None:
+    """Has a directory take the place of another."""
+    if not _exchanged(written, path):
+        _put_in_place(written, path, aside)
 
 
 def _exchanged(one: str, other: str) -> bool:

@@ -6,10 +6,10 @@ import abc
 import math
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_genext import checks
 from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
 
 _MOST_ITERATIONS = 100
@@ -54,7 +54,7 @@ class Rising(OneEvaluationBijector):
         proportion to them: a second search, around what the first has found, is as exact as a
         number of the root's own size can be.
         """
-        eps = np.finfo(x.dtype.as_numpy_dtype).eps
+        eps = checks.finfo(x.dtype).eps
         low, high = self._bracket(x)
         # Rounding can put an end of the bracket on the wrong side, by less than this.
         error = math.sqrt(eps) * (1.0 + tf.abs(low) + tf.abs(high))
