@@ -22,6 +22,7 @@ REQUIRED = [
     "numpy>=1.26,<2.4",  # TFP 0.25 calls np.reshape(newshape=), which NumPy 2.4 no longer has.
 ]
 TUTORIALS = ["matplotlib>=3.8", "scikit-learn>=1.4"]
+CONVERT = ["tf2onnx>=1.17", "onnxruntime>=1.18"]
 SERVING = ["tensorflow-serving-api>=2.19"]
 TEST = [
     "pytest>=8.0",
@@ -33,6 +34,7 @@ TEST = [
     "tensorboard>=2.19",
     *TUTORIALS,
     *SERVING,
+    *CONVERT,
 ]
 
 setup(
@@ -46,7 +48,7 @@ setup(
     packages=find_packages(include=["tfp_genext", "tfp_genext.*"]),
     package_data={"tfp_genext": ["py.typed"]},
     install_requires=REQUIRED,
-    extras_require={"test": TEST, "tutorials": TUTORIALS, "serving": SERVING},
+    extras_require={"test": TEST, "tutorials": TUTORIALS, "serving": SERVING, "convert": CONVERT},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",

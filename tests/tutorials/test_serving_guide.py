@@ -7,9 +7,12 @@ import os
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
 
 import cpp_loader
 import numpy as np
+import onnxruntime
 import pytest
 import registry_models
 import rest
@@ -18,7 +21,7 @@ import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).parents[2]
 GUIDE = (ROOT / "tutorials" / "serving.md").read_text(encoding="utf-8")
-EXPORT, GRPC = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+EXPORT, GRPC, LITE = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 COMMANDS = [
     line
     for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
@@ -202,3 +205,17 @@ def test_links_of_the_guide_lead_somewhere():
         text = (ROOT / page).read_text(encoding="utf-8")
         (link,) = re.findall(r"\]\((\S*serving\.md)\)", text)
         assert (ROOT / page).parent.joinpath(link).is_file()
+
+
+def test_conversions_give_the_densities_of_the_model(guide, monkeypatch):
+    directory, names = guide
+    monkeypatch.chdir(directory)
+    lite: dict = {}
+    exec(compile(LITE, "<guide>", "exec"), lite)
+    expected = names["flow"].log_prob(tf.zeros([3, 3]))
+    np.testing.assert_allclose(lite["answer"]["log_prob"], expected, rtol=1e-5)
+    (command,) = (shlex.split(line) for line in COMMANDS if "tf2onnx" in line)
+    subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
+    session = onnxruntime.InferenceSession("flow.onnx")
+    (found,) = session.run(["log_prob"], {"x": np.zeros([3, 3], np.float32)})
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -11,6 +11,8 @@ from tensorflow_probability.python.bijectors.chain import _Chain
 
 from tfp_genext import checks
 from tfp_genext.bijectors import conditioning
+from tfp_genext.bijectors.squeeze import Squeeze
+from tfp_genext.one_evaluation import OneEvaluationBijector
 
 
 class Compose(_Chain):
@@ -65,7 +67,7 @@ class Compose(_Chain):
         super().__init__(
             bijectors=list(bijectors),
             validate_args=validate_args,
-            validate_event_size=validate_event_size,
+            validate_event_size=validate_event_size and not all(map(_keeps_size, bijectors)),
             parameters=parameters,
             name=name or "compose",
         )
@@ -103,6 +105,19 @@ class Compose(_Chain):
                     f"{f'; did you mean {near}?' if near else '.'} "
                     f"Received: members {[member.name for member in self.bijectors]}"
                 )
+
+
+def _keeps_size(bijector: tfb.Bijector) -> bool:
+    """Tells whether an event is known to be of as many entries after a bijector as before.
+
+    TFP checks all others at each call, by operations that print and that converters do not take.
+    """
+    inner = conditioning.members(bijector)
+    if inner:
+        return all(map(_keeps_size, inner))
+    if isinstance(bijector, (OneEvaluationBijector, Squeeze, tfb.Permute, tfb.Reshape)):
+        return True
+    return bijector.forward_min_event_ndims == bijector.inverse_min_event_ndims == 0
 
 
 def _check_members(bijectors: Any) -> None:

@@ -110,8 +110,8 @@ class Standardize(tfb.Bijector):
         return (y - self._loc) / self._scale
 
     def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
-        del x
-        return tf.math.log(self._scale)
+        # Of the shape of x: TensorFlow Lite adds up a lone vector wrongly.
+        return tf.math.log(self._scale) + tf.zeros_like(x)
 
 
 def _check_fixed(loc: Any, scale: Any) -> None:

@@ -163,7 +163,11 @@ class Structure:
 
     def by_row(self, params: tf.Tensor) -> tf.Tensor:
         """Returns flat parameters `[D * params_size, N]` as `[params_size, N, D]`."""
-        return tf.transpose(tf.reshape(params, [self.size, self.params_size, -1]), [1, 2, 0])
+        # Not -1 for the rows: TensorFlow Lite's converter moves the transposition, and then writes
+        # a shape that its interpreter refuses.
+        rows = params.shape[1] or tf.shape(params)[1]
+        separate = tf.reshape(params, [self.size, self.params_size, rows])
+        return tf.transpose(separate, [1, 2, 0])
 
     def separate(self, params: tf.Tensor) -> list[tf.Tensor]:
         """Returns flat parameters `[b * params_size, N]` as `params_size` tensors `[b, N]`."""
