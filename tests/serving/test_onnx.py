@@ -1,4 +1,7 @@
-"""Exports converted to ONNX by tf2onnx give the same log-densities on onnxruntime."""
+"""Log-densities converted to ONNX by tf2onnx are the same on onnxruntime.
+
+The command for exports is run by the test of the guide to serving.
+"""
 
 import numpy as np
 import onnxruntime
@@ -17,16 +20,13 @@ FLOWS = {
 
 
 @pytest.mark.parametrize("kind", FLOWS)
-def test_log_densities_are_the_same(kind, tmp_path):
+def test_log_densities_are_the_same(kind):
     flow = FLOWS[kind]()
     rng = np.random.default_rng(0)
     for variable in flow.trainable_variables:
         variable.assign_add(0.3 * rng.normal(size=variable.shape).astype("float32"))
-    gx.serving.export(flow, tmp_path / "1")
-    loaded = tf.saved_model.load(str(tmp_path / "1"))
-    served = loaded.signatures["log_prob"]
     converted, _ = tf2onnx.convert.from_function(
-        tf.function(lambda x: served(x=x)["log_prob"]),
+        tf.function(flow.log_prob, autograph=False),
         input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")],
         opset=17,
     )
