@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks
+from tfp_genext import checks, support
 from tfp_genext.bijectors import Conditioned, conditioning
 
 NAME = "conditional_input"
@@ -78,7 +78,7 @@ def _bind_transformed(
     bijector = distribution.bijector
     if _bijector_takes(distribution):
         bijector = Conditioned(bijector, conditional_input)
-    return tfd.TransformedDistribution(
+    return support.transformed(
         bind(inner, conditional_input) if takes_context(inner) else inner,
         bijector,
         validate_args=distribution.validate_args,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding, checks, context_shapes, flows, tracking
+from tfp_genext import binding, checks, context_shapes, flows, support, tracking
 from tfp_genext.bijectors import act_norm
 from tfp_genext.distributions import Autoregressive, Conditional
 from tfp_genext.distributions.context_head import ContextHead
@@ -62,7 +63,13 @@ def log_prob(distribution: Any, x: tf.Tensor, context: Any = None) -> tf.Tensor:
     """Returns log p(x), or log p(x | context)."""
     if isinstance(distribution, Conditional):
         return distribution(context).log_prob(x)
-    return distribution.log_prob(x, **flows.bijector_kwargs(distribution, context))
+    kwargs = flows.bijector_kwargs(distribution, context)
+    log_prob = functools.partial(distribution.log_prob, **kwargs)
+    outer = support.fixed_outer_of(distribution)
+    if not outer or isinstance(distribution, support.ZeroOutside):
+        return log_prob(x)
+    # TFP's own class, as a user puts it around a flow, gives NaN outside of the support.
+    return support.log_prob_of_image(log_prob, outer, x, len(distribution.event_shape))
 
 
 def training_log_prob(distribution: Any, x: tf.Tensor, context: Any, step: Any) -> tf.Tensor:

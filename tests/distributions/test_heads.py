@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from scipy import stats
 
 import tfp_genext as gx
 from tfp_genext import saving
@@ -70,7 +71,36 @@ def quantized(p, x):
     return total
 
 
+def log_normal(p, x):
+    loc, scale = soft(p[:, 0], 30.0), np.exp(soft(p[:, 1], 2.0))
+    return stats.lognorm(scale, scale=np.exp(loc)).logpdf(x).sum()
+
+
+def gamma(p, x):
+    a, rate = np.exp(soft(p, 5.0)).T
+    return stats.gamma(a, scale=1.0 / rate).logpdf(x).sum()
+
+
+def beta(p, x):
+    return stats.beta(*np.exp(soft(p, 5.0)).T).logpdf(x).sum()
+
+
+def student_t(p, x):
+    degrees = 1.0 + 3.0 * np.exp(soft(p[:, 2], 5.0))
+    return stats.t(degrees, p[:, 0], np.exp(soft(p[:, 1], 5.0))).logpdf(x).sum()
+
+
+def negative_binomial(p, x):
+    mean, count = np.exp(soft(p, 15.0)).T
+    return stats.nbinom(count, count / (count + mean)).logpmf(x).sum()
+
+
 ENTRIES = {
+    "log-normal": (heads.IndependentLogNormal([2, 3]), log_normal),
+    "gamma": (heads.IndependentGamma([2, 3]), gamma),
+    "beta": (heads.IndependentBeta([2, 3]), beta),
+    "student t": (heads.IndependentStudentT([2, 3]), student_t),
+    "negative binomial": (heads.IndependentNegativeBinomial([2, 3]), negative_binomial),
     "normal": (heads.IndependentNormal([2, 3]), normal),
     "logistic": (heads.IndependentLogistic([2, 3]), logistic),
     "bernoulli": (heads.IndependentBernoulli([2, 3]), bernoulli),
@@ -207,7 +237,7 @@ def test_gradients_pass_through_relaxed_samples(name):
     ],
 )
 def test_values_outside_the_support_are_refused(head, wrong):
-    with pytest.raises(ValueError, match="`x` must hold .*Received: [12] others of 2 entries"):
+    with pytest.raises(ValueError, match="`x` must hold .*Received: [12] of 2 entries are not"):
         head.check_values(np.array(wrong))
 
 

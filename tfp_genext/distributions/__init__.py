@@ -18,6 +18,13 @@ from tfp_genext.distributions.independent import (
 )
 from tfp_genext.distributions.joint import MultivariateNormalTriL
 from tfp_genext.distributions.mixture import Mixture, QuantizedLogistics
+from tfp_genext.distributions.positive import (
+    IndependentBeta,
+    IndependentGamma,
+    IndependentLogNormal,
+    IndependentNegativeBinomial,
+    IndependentStudentT,
+)
 from tfp_genext.distributions.vamp import VampPrior
 
 __all__ = [
@@ -25,11 +32,16 @@ __all__ = [
     "Conditional",
     "Head",
     "IndependentBernoulli",
+    "IndependentBeta",
     "IndependentCategorical",
+    "IndependentGamma",
+    "IndependentLogNormal",
     "IndependentLogistic",
+    "IndependentNegativeBinomial",
     "IndependentNormal",
     "IndependentOneHotCategorical",
     "IndependentPoisson",
+    "IndependentStudentT",
     "Mixture",
     "MultivariateNormalTriL",
     "QuantizedLogistics",

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, saving
+from tfp_genext import checks, saving, support
 from tfp_genext.distributions.head import (
     Head,
     Independent,
@@ -192,7 +192,7 @@ class RelaxedOneHotCategorical(IndependentOneHotCategorical):
 
     def _vectors(self, logits: tf.Tensor) -> tfd.Distribution:
         noisy = _OpenExpRelaxedOneHotCategorical(self.temperature, logits=logits)
-        return tfd.TransformedDistribution(noisy, tfb.Exp())
+        return support.ZeroOutside(noisy, tfb.Exp())
 
     def check_values(self, x: np.ndarray) -> None:
         refuse_values(x, (x <= 0) | (x >= 1), "numbers between 0 and 1")

@@ -10,7 +10,16 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, binding, checks, context_shapes, leading_dims, saving, tracking
+from tfp_genext import (
+    bijectors,
+    binding,
+    checks,
+    context_shapes,
+    leading_dims,
+    saving,
+    support,
+    tracking,
+)
 from tfp_genext.bijectors import conditioning
 from tfp_genext.distributions.context_head import ContextHead
 from tfp_genext.distributions.head import Head
@@ -198,7 +207,7 @@ class Conditional(keras.layers.Layer):
         bijector = self._bijector
         if self._context_size:
             bijector = bijectors.Conditioned(bijector, context)
-        return tfd.TransformedDistribution(self.head(of_head), bijector)
+        return support.transformed(self.head(of_head), bijector)
 
     def with_bijector(self, bijector: tfb.Bijector) -> Conditional:
         """Sets the bijector on top of the head's distribution, and returns this layer."""

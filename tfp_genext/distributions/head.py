@@ -176,7 +176,7 @@ def refuse_values(x: np.ndarray, wrong: np.ndarray, expected: str) -> None:
     number = np.count_nonzero(wrong)
     if number:
         raise ValueError(
-            f"`x` must hold {expected}. Received: {number} others of {x.size} entries, such as "
+            f"`x` must hold {expected}. Received: {number} of {x.size} entries are not, such as "
             f"{x[wrong].flat[0]!r}"
         )
 

@@ -11,15 +11,18 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.distributions.transformed_distribution import (
+    _TransformedDistribution,
+)
 
-from tfp_genext import checks, numerics, saving
+from tfp_genext import checks, numerics, saving, support
 from tfp_genext.distributions.head import Independent, between, refuse_values
 
 _LOG_SCALE_BOUND = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
-class _LocationScale(Independent):
+class LocationScale(Independent):
     """A location, and a log-scale that is bounded softly, for each entry; abstract."""
 
     bound: float = dataclasses.field(default=_LOG_SCALE_BOUND, kw_only=True)
@@ -39,7 +42,7 @@ class _LocationScale(Independent):
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
-class IndependentNormal(_LocationScale):
+class IndependentNormal(LocationScale):
     """Normal entries: a location and a log-scale each, standard normal at zero parameters.
 
         p(x) = prod_i Normal(x_i; loc_i, scale_i)
@@ -70,7 +73,7 @@ class IndependentNormal(_LocationScale):
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
-class IndependentLogistic(_LocationScale):
+class IndependentLogistic(LocationScale):
     """Logistic entries: a location and a log-scale each, standard logistic at zero parameters.
 
         p(x) = prod_i Logistic(x_i; loc_i, scale_i)
@@ -132,7 +135,8 @@ class IndependentBernoulli(Independent):
         return 1
 
     def entries(self, params: tf.Tensor) -> tfd.Distribution:
-        return tfd.Bernoulli(logits=params[..., 0], dtype=params.dtype)
+        kind = tfd.Bernoulli if self.fractions else support.Bernoulli
+        return kind(logits=params[..., 0], dtype=params.dtype)
 
     @property
     def discrete(self) -> bool:
@@ -183,6 +187,15 @@ class _OpenLogistic(tfd.Logistic):
         info = checks.finfo(self.dtype)
         low, high = math.log(2.0 * info.tiny), -math.log(info.epsneg)
         return between(super()._sample_n(n, seed=seed), low, high)
+
+
+@saving.holdable("gx.distributions.independent.OnOpenInterval")
+class _OnOpenInterval(_TransformedDistribution):
+    """Relaxed bits, with a log-density of -inf for what is not between 0 and 1."""
+
+    def _log_prob(self, y: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        inside = (y > 0.0) & (y < 1.0)
+        return support.log_prob_inside(super()._log_prob, y, inside, 0.5)
 
 
 def _inside(y: tf.Tensor) -> tf.Tensor:
@@ -236,7 +249,7 @@ class RelaxedBernoulli(Independent):
     def entries(self, params: tf.Tensor) -> tfd.Distribution:
         temperature = tf.constant(self.temperature, params.dtype)
         noisy = _OpenLogistic(params[..., 0] / temperature, 1.0 / temperature)
-        return tfd.TransformedDistribution(noisy, _OpenSigmoid())
+        return _OnOpenInterval(noisy, _OpenSigmoid())
 
     def check_values(self, x: np.ndarray) -> None:
         refuse_values(x, (x <= 0) | (x >= 1), "numbers between 0 and 1")
@@ -278,7 +291,8 @@ class IndependentPoisson(Independent):
         return 1
 
     def entries(self, params: tf.Tensor) -> tfd.Distribution:
-        return tfd.Poisson(log_rate=numerics.soft_bound(params[..., 0], self.bound))
+        log_rate = numerics.soft_bound(params[..., 0], self.bound)
+        return tfd.Poisson(log_rate=log_rate, force_probs_to_zero_outside_support=True)
 
     @property
     def discrete(self) -> bool:

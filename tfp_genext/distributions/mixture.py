@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, numerics
+from tfp_genext import checks, numerics, support
 from tfp_genext.distributions.head import Head, Independent, chosen, in_shape, picked, refuse_values
 
 _LOG_SCALE_BOUND = 7.0
@@ -96,6 +96,10 @@ class _QuantizedLogistic(tfd.QuantizedDistribution):
     The sum is the midpoint rule of an integral with a formula, which stands in for it: they differ
     where the scale is far below a step, by less than half of one.
     """
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        inside = (x >= self.low) & (x <= self.high) & (x == tf.floor(x))
+        return support.log_prob_inside(super()._log_prob, x, inside, 0.0)
 
     def _mean(self) -> tf.Tensor:
         logistic = self.distribution.distribution

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks
+from tfp_genext import checks, support
 from tfp_genext.flows.plan import checked_transformer, dtypes
 from tfp_genext.flows.scales import GlowPlan, RealNVPPlan, of_images
 from tfp_genext.transformers import Transformer
@@ -270,7 +270,7 @@ def tempered(flow: tfd.Distribution, temperature: float) -> tfd.Distribution:
     base = flow.distribution.copy(
         distribution=tfd.Normal(normal.loc, tf.ones_like(normal.scale) * temperature)
     )
-    return tfd.TransformedDistribution(base, flow.bijector, name=f"tempered_{flow.name}")
+    return support.transformed(base, flow.bijector, name=f"tempered_{flow.name}")
 
 
 def _is_standard(normal: tfd.Normal) -> bool:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, checks
+from tfp_genext import bijectors, checks, support
 from tfp_genext.transformers import Affine, Transformer
 
 Permutation = Callable[[int, int], Sequence[int]]
@@ -91,7 +91,7 @@ class VectorPlan:
     ) -> tfd.TransformedDistribution:
         base = default_base(self.size, self.dtype) if self.base is None else self.base
         _check_base(base, self.size, self.dtype)
-        return tfd.TransformedDistribution(
+        return support.transformed(
             base, bijectors.Compose(steps), validate_args=validate_args, name=name
         )
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, masks
+from tfp_genext import bijectors, masks, support
 from tfp_genext.flows.plan import checked_data_bijector, checked_transformer, new_act_norm
 from tfp_genext.networks import ConvNet, MovingMoments
 from tfp_genext.transformers import Additive, Transformer
@@ -33,7 +33,7 @@ def of_images(
 ) -> tfd.TransformedDistribution:
     """Returns the flow of a plan, with what leads to the scale of the data outermost."""
     outer = checked_data_bijector(data_bijector, plan.dtype)
-    return tfd.TransformedDistribution(
+    return support.transformed(
         standard_normal_image(shape, plan.dtype),
         bijectors.Compose([*outer, *plan.level(shape, num_levels)]),
         validate_args=validate_args,

@@ -12,7 +12,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.bijectors.chain import _Chain
 
-from tfp_genext import binding, checks
+from tfp_genext import binding, checks, support
 from tfp_genext.bijectors import Compose, Standardize
 from tfp_genext.moments import ColumnMoments
 
@@ -162,9 +162,7 @@ def set_scale(scale: Standardize, moments: ColumnMoments, *, shifts: bool = True
 def _transformed(
     old: tfd.Distribution, base: tfd.Distribution, bijector: tfb.Bijector
 ) -> tfd.Distribution:
-    return tfd.TransformedDistribution(
-        base, bijector, validate_args=old.validate_args, name=old.name
-    )
+    return support.transformed(base, bijector, validate_args=old.validate_args, name=old.name)
 
 
 def _has_variables(part: Any) -> bool:

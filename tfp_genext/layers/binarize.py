@@ -90,7 +90,7 @@ class Binarize(NoisyPixels):
         if wrong:
             raise ValueError(
                 f"`x` must hold intensities from 0 to {self.scale:g}. Received: "
-                f"{wrong} others of {x.size} entries, between {x.min()} and {x.max()}"
+                f"{wrong} of {x.size} entries are not; they lie between {x.min()} and {x.max()}"
             )
 
     def get_config(self) -> dict[str, Any]:

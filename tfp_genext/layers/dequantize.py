@@ -104,7 +104,7 @@ class Dequantize(NoisyPixels):
         if wrong:
             raise ValueError(
                 f"`x` must hold whole numbers from 0 to {self.num_values - 1}. Received: "
-                f"{wrong} others of {x.size} entries, between {x.min()} and {x.max()}"
+                f"{wrong} of {x.size} entries are not; they lie between {x.min()} and {x.max()}"
             )
 
     def get_config(self) -> dict[str, Any]:

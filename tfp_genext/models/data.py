@@ -21,6 +21,7 @@ NOT_FINITE_GRADIENT = "the gradient must be finite"
 NOT_FINITE_LOSS = "must be finite, and is not; no step was taken"
 # Below this float32 has no normal numbers.
 _SMALLEST_WEIGHT = float(np.finfo(np.float32).tiny)
+_LARGEST_WEIGHT = float(np.finfo(np.float32).max)
 EMPTY = "`x` must hold at least one batch. Received: a dataset or generator without any"
 
 _NOT_FINITE = "must be finite, and this dataset gave NaN or infinite entries"
@@ -476,8 +477,12 @@ def _finite(batch: Sequence[Any]) -> list[tf.Operation]:
 
 
 def _weight_assertions(weights: tf.Tensor) -> list[tf.Operation]:
-    kept = (weights == 0) | (tf.cast(weights, tf.float64) >= _SMALLEST_WEIGHT)
-    small = f"`sample_weight` must be 0 or at least {_SMALLEST_WEIGHT:g}, as float32 has no less"
+    largest = tf.cast(tf.reduce_max(weights), tf.float64)
+    kept = (largest <= 0.0) | ((largest >= _SMALLEST_WEIGHT) & (largest <= _LARGEST_WEIGHT))
+    small = (
+        f"`sample_weight` must have its largest between {_SMALLEST_WEIGHT:.3g} and "
+        f"{_LARGEST_WEIGHT:.3g} in a batch, as float32 has no others"
+    )
     return [
         tf.debugging.assert_non_negative(weights, "`sample_weight` must not be negative"),
         tf.debugging.assert_equal(kept, True, small),
@@ -552,12 +557,12 @@ def _check_weight_values(weights: np.ndarray) -> None:
 def check_weight_batch(weights: np.ndarray) -> None:
     """Checks the weights of one batch, which are used as they are."""
     _check_weight_values(weights)
-    smallest: float = np.min(weights, initial=np.inf, where=weights > 0)
-    if smallest < _SMALLEST_WEIGHT:
+    largest: float = weights.max(initial=0.0)
+    if largest > 0.0 and not _SMALLEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
         raise ValueError(
-            f"`sample_weight` must be 0 or at least {_SMALLEST_WEIGHT:.3g}, below which float32 "
-            "loses them, in a batch: scale them to a mean of 1 over all rows, as is done for "
-            f"arrays. Received: {smallest:.3g}"
+            f"`sample_weight` must have its largest between {_SMALLEST_WEIGHT:.3g} and "
+            f"{_LARGEST_WEIGHT:.3g} in a batch, as float32 has no others: scale weights to a mean "
+            f"of 1 over all rows, as is done for arrays. Received: {largest:.3g}"
         )
 
 

@@ -1,0 +1,193 @@
+"""Densities that are 0 outside of their support, where formulas alone give NaN."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.bijectors.chain import _Chain
+from tensorflow_probability.python.distributions.transformed_distribution import (
+    _TransformedDistribution,
+)
+
+from tfp_genext import saving
+from tfp_genext.bijectors import Squeeze, conditioning
+from tfp_genext.one_evaluation import OneEvaluationBijector
+
+
+def log_prob_inside(
+    log_prob: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, inside: tf.Tensor, interior: Any
+) -> tf.Tensor:
+    """Returns log-densities: -inf outside of the support, where their gradient is 0; NaN of NaN.
+
+    Args:
+      log_prob: of entries inside.
+      x: entries.
+      inside: tells which entries are inside, of the shape of x.
+      interior: an entry inside, in place of those that are not.
+    """
+    interior = tf.cast(interior, x.dtype)
+    value = log_prob(tf.where(inside, x, interior))
+    outside = tf.where(tf.math.is_nan(x), np.nan, -np.inf)
+    return tf.where(inside, value, tf.cast(outside, value.dtype))
+
+
+class _ZeroOutside(_TransformedDistribution):
+    """A transformed distribution with a log-density of -inf outside the image of its bijector.
+
+    An entry is outside, or on the border, if the inverse of a fixed outer bijector, such as
+    `tfb.Exp` or `tfb.Sigmoid`, is not finite there.
+    """
+
+    def _log_prob(self, y: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        log_prob = functools.partial(super()._log_prob, **kwargs)
+        return log_prob_of_image(log_prob, fixed_outer(self.bijector), y, len(self.event_shape))
+
+    def _prob(self, y: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        return tf.exp(self._log_prob(y, **kwargs))
+
+
+ZeroOutside = saving.holdable("gx.support.ZeroOutside")(_ZeroOutside)
+
+
+def log_prob_of_image(
+    log_prob: Callable[[tf.Tensor], tf.Tensor],
+    outer: list[tfb.Bijector],
+    y: tf.Tensor,
+    event_ndims: int,
+) -> tf.Tensor:
+    """Returns log-densities of events: -inf outside the image of fixed outer bijectors.
+
+    Args:
+      log_prob: of events inside.
+      outer: the bijectors, outermost first.
+      y: events `[..., *event]`.
+      event_ndims: how many dimensions an event has.
+    """
+    inside, safe = _inside_image(outer, y, event_ndims)
+    value = log_prob(safe)
+    unknown = tf.reduce_any(tf.math.is_nan(y), axis=list(range(-event_ndims, 0)))
+    outside = tf.cast(tf.where(unknown, np.nan, -np.inf), value.dtype)
+    return tf.where(inside, value, outside)
+
+
+def transformed(
+    base: tfd.Distribution, bijector: tfb.Bijector, **options: Any
+) -> tfd.TransformedDistribution:
+    """Returns a transformed distribution whose density is 0 outside the image of its bijector.
+
+    It is TFP's own if no fixed outer bijector bounds it.
+
+    Args:
+      base: the distribution of noise.
+      bijector: from noise to data.
+      **options: further arguments of `tfd.TransformedDistribution`.
+    """
+    kind = ZeroOutside if fixed_outer(bijector) else tfd.TransformedDistribution
+    return kind(base, bijector, **options)
+
+
+def fixed_outer(bijector: tfb.Bijector) -> list[tfb.Bijector]:
+    """Returns the outermost members, outermost first, that bound the image and have no variables.
+
+    There is none if all of them map real numbers to all real numbers.
+    """
+    outer = _without_variables(bijector)
+    while outer and not _bounds(outer[-1]):
+        outer.pop()
+    return outer
+
+
+def fixed_outer_of(distribution: Any) -> list[tfb.Bijector]:
+    """Returns those of a distribution and of the transformed ones inside it."""
+    outer: list[tfb.Bijector] = []
+    while isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
+        outer += _without_variables(distribution.bijector)
+        if distribution.bijector.variables:
+            break
+        distribution = distribution.distribution
+    while outer and not _bounds(outer[-1]):
+        outer.pop()
+    return outer
+
+
+def _without_variables(bijector: tfb.Bijector) -> list[tfb.Bijector]:
+    if not bijector.variables:
+        return [bijector]
+    outer: list[tfb.Bijector] = []
+    for member in bijector.bijectors if isinstance(bijector, _Chain) else []:
+        outer += _without_variables(member)
+        if member.variables:
+            break
+    return outer
+
+
+def _bounds(bijector: tfb.Bijector) -> bool:
+    """Tells whether a bijector may have an image that is not all real numbers."""
+    inner = conditioning.members(bijector)
+    if inner:
+        return any(map(_bounds, inner))
+    whole = (OneEvaluationBijector, Squeeze, tfb.Permute, tfb.Reshape, tfb.Shift, tfb.Scale)
+    return not isinstance(bijector, (*whole, tfb.Identity))
+
+
+def _inside_image(
+    outer: list[tfb.Bijector], y: tf.Tensor, event_ndims: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns which events are inside the image of bijectors, and events that all are."""
+    z, inside = y, tf.ones(tf.shape(y)[: tf.rank(y) - event_ndims], tf.bool)
+    for bijector in outer:
+        z = bijector.inverse(z)
+        axes = list(range(len(y.shape) - event_ndims, len(z.shape)))
+        inside &= tf.reduce_all(tf.math.is_finite(z), axis=axes)
+    interior = tf.zeros_like(z)
+    for bijector in reversed(outer):
+        interior = bijector.forward(interior)
+    mask = tf.reshape(inside, tf.concat([tf.shape(inside), [1] * event_ndims], axis=0))
+    return inside, tf.where(mask, y, interior)
+
+
+@saving.holdable("gx.support.LogNormal")
+class LogNormal(tfd.LogNormal):
+    """A `tfd.LogNormal` with a log-density of -inf for numbers of 0 and below."""
+
+    def _log_prob(self, x: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        return log_prob_inside(lambda y: super(LogNormal, self)._log_prob(y), x, x > 0.0, 1.0)
+
+
+@saving.holdable("gx.support.Gamma")
+class Gamma(tfd.Gamma):
+    """A `tfd.Gamma` with a log-density of -inf for numbers of 0 and below."""
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        return log_prob_inside(super()._log_prob, x, x > 0.0, 1.0)
+
+
+@saving.holdable("gx.support.Beta")
+class Beta(tfd.Beta):
+    """A `tfd.Beta` with a log-density of -inf outside of the numbers between 0 and 1."""
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        return log_prob_inside(super()._log_prob, x, (x > 0.0) & (x < 1.0), 0.5)
+
+
+@saving.holdable("gx.support.NegativeBinomial")
+class NegativeBinomial(tfd.NegativeBinomial):
+    """A `tfd.NegativeBinomial` with a log-probability of -inf for what is not a count."""
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        inside = (x >= 0.0) & (x == tf.floor(x))
+        return log_prob_inside(super()._log_prob, x, inside, 0.0)
+
+
+@saving.holdable("gx.support.Bernoulli")
+class Bernoulli(tfd.Bernoulli):
+    """A `tfd.Bernoulli` with a log-probability of -inf for what is neither 0 nor 1."""
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        return log_prob_inside(super()._log_prob, x, (x == 0.0) | (x == 1.0), 0.0)
