@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
@@ -35,8 +36,9 @@ def support(distribution: tfd.Distribution) -> Support:
     if hasattr(distribution, "components_distribution"):
         return support(distribution.components_distribution)
     if isinstance(distribution, tfd.Mixture):
-        kinds = {support(component) for component in distribution.components}
-        return kinds.pop() if len(kinds) == 1 else Support.BOUNDED
+        return _common(distribution.components)
+    if isinstance(distribution, tfd.Blockwise):
+        return _common(distribution.distributions)
     if isinstance(distribution, Autoregressive):
         entry = distribution.head.entry()
         dtype = distribution.dtype if distribution.dtype.is_floating else tf.float32
@@ -52,6 +54,13 @@ def support(distribution: tfd.Distribution) -> Support:
     if to_support is None:
         return Support.DISCRETE
     return _image(to_support)
+
+
+def _common(parts: Iterable[tfd.Distribution]) -> Support:
+    kinds = {support(part) for part in parts}
+    if len(kinds) == 1:
+        return kinds.pop()
+    return Support.DISCRETE if Support.DISCRETE in kinds else Support.BOUNDED
 
 
 def _image(bijector: tfb.Bijector) -> Support:

@@ -115,6 +115,14 @@ OTHERS = {
     "triangular": heads.MultivariateNormalTriL(3),
     "mixture": heads.Mixture(3, heads.IndependentNormal([2])),
     "number": heads.IndependentNormal([]),
+    "blocks": heads.Blockwise(
+        [
+            heads.IndependentNormal([2]),
+            heads.IndependentBernoulli([1]),
+            heads.IndependentCategorical([], 3),
+            heads.IndependentGamma([1]),
+        ]
+    ),
 }
 ALL = {**{name: head for name, (head, _) in ENTRIES.items()}, **OTHERS}
 
@@ -305,3 +313,49 @@ def test_all_but_certain_classes_have_one_density_and_are_held_by_files(name):
     np.testing.assert_allclose(made.log_prob(tf.constant(x.numpy())), log_prob, rtol=1e-4)
     loaded = saving.decode(saving.encode({"prior": made}))["prior"]
     np.testing.assert_array_equal(loaded.sample(200, seed=[1, 2]), x)
+
+
+def test_blocks_are_the_sum_of_their_heads():
+    head = OTHERS["blocks"]
+    given = params(head)
+    x = head(given).sample(seed=[3, 4])
+    assert x.shape == [4, 5] and x.dtype == given.dtype
+    starts, found = [0, 0], 0.0
+    for part in head.heads:
+        size = int(np.prod(part.event_shape))
+        block = x[:, starts[1] : starts[1] + size]
+        block = block if part.event_shape else block[:, 0]
+        own = part(given[:, starts[0] : starts[0] + part.params_size])
+        found += own.log_prob(tf.cast(block, own.dtype))
+        starts = [starts[0] + part.params_size, starts[1] + size]
+    np.testing.assert_allclose(head(given).log_prob(x), found, rtol=1e-12)
+
+
+def test_wrong_values_name_their_block():
+    with pytest.raises(ValueError, match="zeros and ones.* in block 1 of `heads`, columns 2 to 2"):
+        OTHERS["blocks"].check_values(np.array([[0.3, 0.1, 0.5, 1.0, 2.0]]))
+
+
+@pytest.mark.parametrize("given", [[], [heads.IndependentNormal([2, 2])], "normal", [1]])
+def test_wrong_blocks_are_named(given):
+    with pytest.raises((TypeError, ValueError), match="`heads` must be .*Received"):
+        heads.Blockwise(given)
+
+
+def test_a_vae_of_several_kinds_of_columns_trains_and_comes_back(tmp_path):
+    head = OTHERS["blocks"]
+    latent = heads.IndependentNormal([2])
+    vae = gx.models.VAE(
+        heads.Conditional(keras.layers.Dense(latent.params_size), latent),
+        heads.Conditional(keras.layers.Dense(head.params_size), head),
+        prior=tfd.Sample(tfd.Normal(0.0, 1.0), 2),
+        seed=1,
+    )
+    x = head(tf.zeros([64, head.params_size])).sample(seed=[1, 2]).numpy()
+    vae.compile(optimizer=keras.optimizers.Adam(1e-2))
+    losses = vae.fit(x, epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    vae.save(tmp_path / "vae.keras")
+    loaded = keras.saving.load_model(tmp_path / "vae.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), vae.predict(x, verbose=0))
+    assert vae.reconstruct(x).shape == x.shape

@@ -16,7 +16,7 @@ from tfp_genext.distributions.independent import (
     IndependentPoisson,
     RelaxedBernoulli,
 )
-from tfp_genext.distributions.joint import MultivariateNormalTriL
+from tfp_genext.distributions.joint import Blockwise, MultivariateNormalTriL
 from tfp_genext.distributions.mixture import Mixture, QuantizedLogistics
 from tfp_genext.distributions.positive import (
     IndependentBeta,
@@ -29,6 +29,7 @@ from tfp_genext.distributions.vamp import VampPrior
 
 __all__ = [
     "Autoregressive",
+    "Blockwise",
     "Conditional",
     "Head",
     "IndependentBernoulli",
