@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import keras
@@ -359,3 +360,36 @@ def test_a_vae_of_several_kinds_of_columns_trains_and_comes_back(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "vae.keras")
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), vae.predict(x, verbose=0))
     assert vae.reconstruct(x).shape == x.shape
+
+
+def test_an_own_head_that_is_not_registered_is_named(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Laplace(heads.Head):
+        @property
+        def params_size(self):
+            return 2 * self.event_shape[0]
+
+        def distribution(self, params):
+            loc, raw = tf.split(params, 2, axis=-1)
+            return tfd.Independent(tfd.Laplace(loc, tf.nn.softplus(raw) + 1e-3), 1)
+
+    name = "test_heads>Laplace"
+    keras.saving.register_keras_serializable("test_heads")(Laplace)
+    head = Laplace((2,))
+    network = keras.Sequential([keras.Input([3]), keras.layers.Dense(head.params_size)])
+    model = gx.models.DensityModel(heads.Conditional(network, head))
+    model.save(tmp_path / "model.keras")
+    x = np.ones([4, 3], "float32"), np.ones([4, 2], "float32")
+    expected = model.predict(x, verbose=0)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), expected)
+    del keras.saving.get_custom_objects()[name]
+    with pytest.raises(ValueError, match="import the module that defines 'Laplace', decorated"):
+        keras.saving.load_model(tmp_path / "model.keras")
+
+
+def test_a_head_is_not_a_prior():
+    head = heads.IndependentNormal([2])
+    network = heads.Conditional(keras.layers.Dense(head.params_size), head)
+    with pytest.raises(TypeError, match="`prior` must be .* a head makes one of parameters"):
+        gx.models.VAE(network, network, prior=head)

@@ -250,6 +250,7 @@ class Conditional(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Conditional:
         config = dict(config)
+        saving.require_registered(config.get("head"))
         parts: dict[str, Any] = {
             name: keras.saving.deserialize_keras_object(config.pop(name))
             for name in ("network", "head")

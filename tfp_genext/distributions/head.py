@@ -26,8 +26,39 @@ class Head(PlainData, abc.ABC):
 
     Subclasses are frozen dataclasses whose fields are plain data or heads.
 
+    One of your own is such a dataclass, decorated so that models which hold it can be saved and
+    loaded; the module that defines it must be imported before loading.
+
     Args:
       event_shape: shape of one event.
+
+    Example:
+
+    ```python
+    import dataclasses
+    import math
+    import keras
+    import tensorflow as tf
+    import tfp_genext as gx
+    from tensorflow_probability import distributions as tfd
+
+    @keras.saving.register_keras_serializable(package="my_package")
+    @dataclasses.dataclass(frozen=True)
+    class Laplace(gx.distributions.Head):
+        @property
+        def params_size(self):
+            return 2 * math.prod(self.event_shape)
+
+        def distribution(self, params):
+            loc, raw = tf.split(params, 2, axis=-1)
+            return tfd.Independent(tfd.Laplace(loc, tf.nn.softplus(raw) + 1e-3), 1)
+
+    head = Laplace((3,))
+    model = gx.models.DensityModel(
+        gx.distributions.Conditional(keras.layers.Dense(head.params_size), head)
+    )
+    assert model.predict((tf.ones([5, 2]), tf.zeros([5, 3])), verbose=0).shape == (5,)
+    ```
     """
 
     event_shape: tuple[int, ...]

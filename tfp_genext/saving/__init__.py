@@ -15,7 +15,7 @@ and its weights are looked through before Keras reads them.
 from tfp_genext._public_names import face
 from tfp_genext.saving.archive import check_weights
 from tfp_genext.saving.files import replacing, replacing_directory
-from tfp_genext.saving.guard import reading, size_limit
+from tfp_genext.saving.guard import reading, require_registered, size_limit
 from tfp_genext.saving.keras_layers import refuse_lambdas
 from tfp_genext.saving.listed import holdable
 from tfp_genext.saving.plain import PlainData
@@ -33,6 +33,7 @@ __all__ = [
     "refuse_lambdas",
     "replacing",
     "replacing_directory",
+    "require_registered",
     "size_limit",
     "vet",
 ]

@@ -23,6 +23,22 @@ _LONGEST_VERSION = 50
 _OVERHEAD = 4 * 2**10
 
 
+class Unregistered(ValueError):
+    """A file names a class of the user's that Keras does not know."""
+
+
+def require_registered(config: Any) -> None:
+    """Raises `Unregistered` if a configuration of Keras names a class that is not registered."""
+    name = config.get("registered_name") if isinstance(config, dict) else None
+    if name and ">" in name and keras.saving.get_registered_object(name) is None:
+        raise Unregistered(
+            "`filepath` must name classes that are registered: import the module that defines "
+            f"{config.get('class_name')!r}, decorated with "
+            "`keras.saving.register_keras_serializable`, before loading. "
+            f"Received: {name!r}, which is not registered"
+        )
+
+
 @contextlib.contextmanager
 def reading(version: Any = None) -> Iterator[None]:
     """Converts errors inside the block to a `ValueError` that names the file.
@@ -39,9 +55,9 @@ def reading(version: Any = None) -> Iterator[None]:
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise
     except Exception as error:
-        too_large = _cause(error, budget.TooLarge)
-        if too_large is not None:
-            raise too_large from None
+        told = _cause(error, budget.TooLarge) or _cause(error, Unregistered)
+        if told is not None:
+            raise told from None
         if _is_newer(version):
             raise ValueError(
                 f"`filepath` must hold what tfp_genext {__version__} can read. Received: a file "

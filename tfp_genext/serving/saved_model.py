@@ -15,7 +15,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_genext import binding, checks, context_shapes, contexts, saving, tracking
 from tfp_genext import warmup as warmup_lib
-from tfp_genext.distributions import Conditional
+from tfp_genext.distributions import Conditional, Head
 from tfp_genext.serving import model_card
 from tfp_genext.serving.signatures import PROBS, DensityFunctions, Functions
 
@@ -236,6 +236,12 @@ def check_servable(distribution: Any, name: str = "distribution") -> None:
     """Raises unless a distribution has one part, an empty batch shape and a known event shape."""
     if isinstance(distribution, Conditional):
         return
+    if isinstance(distribution, Head):
+        expected = (
+            "a tfd.Distribution: a head makes one of parameters, as in "
+            "`head(tf.zeros([head.params_size]))`"
+        )
+        raise TypeError(checks.message(name, expected, distribution))
     if not isinstance(distribution, tfd.Distribution):
         raise TypeError(checks.message(name, "a tfd.Distribution", distribution))
     if tf.nest.is_nested(distribution.dtype):
