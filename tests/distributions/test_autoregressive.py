@@ -482,8 +482,8 @@ def made(**options):
         ),
         (
             lambda: heads.Conditional(keras.layers.Dense(4), made()),
-            ValueError,
-            "`head` must be one that takes a context",
+            TypeError,
+            "`head` must be a head of gx.distributions, or a conditional",
         ),
     ],
 )

@@ -313,6 +313,9 @@ class DensityModel(CheckedModel):
 
         log_prob = functools.partial(contexts.log_prob, self.distribution)
         with self.distribute_strategy.scope():
+            if isinstance(self.distribution, Conditional):
+                # Eagerly: a graph cannot make the variables of several devices.
+                self.distribution(tf.nest.map_structure(_zeros, specs[-1]))
             tf.function(log_prob, autograph=False).get_concrete_function(*specs)
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
@@ -325,6 +328,10 @@ class DensityModel(CheckedModel):
         events = self.prepared(events, training=False)
         contexts.initialize(self.distribution, events, context)
         return data
+
+
+def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
+    return tf.zeros([2 if size is None else size for size in spec.shape], spec.dtype)
 
 
 def _context_shape(distribution: Any, given: Any) -> Any:

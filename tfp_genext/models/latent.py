@@ -17,7 +17,7 @@ from tfp_genext.bijectors import Standardize
 from tfp_genext.distributions import Autoregressive
 from tfp_genext.models import network_checks
 from tfp_genext.objectives.draws import is_independent
-from tfp_genext.objectives.inference import Inference
+from tfp_genext.objectives.inference import Inference, log_mean_exp
 
 # How many rows a decoder sees at once where many latents are drawn for each.
 _ROWS = 20_000
@@ -127,9 +127,11 @@ class LatentModel:
           seed: a stateless seed.
         """
         inference = self.inference(x, context)
-        # As many on each replica as on one device, so that both draw the same noise.
-        rows = replicas.total(tf.shape(x)[0])
-        part = tf.clip_by_value(_ROWS // tf.maximum(rows, 1), 1, num_samples)
+        if replicas.number() > 1:
+            # Replicas cannot exchange numbers inside a loop, which draws of a whole batch need.
+            own = tf.random.experimental.stateless_fold_in(seed, 0)
+            return log_mean_exp(inference.log_weights(inference.draw(num_samples, own)))
+        part = tf.clip_by_value(_ROWS // tf.maximum(tf.shape(x)[0], 1), 1, num_samples)
 
         def add(done: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             own = tf.random.experimental.stateless_fold_in(seed, done)
