@@ -96,3 +96,22 @@ def test_a_loaded_model_keeps_its_policy(policy, tmp_path):
     assert loaded.dtype_policy.name == policy
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
     assert loaded.fit(x, verbose=0).history["nll"] == model.fit(x, verbose=0).history["nll"]
+
+
+def test_glow_trains_predicts_and_samples(policy):
+    images = np.random.default_rng(0).integers(0, 256, [64, 4, 4, 2])
+    glow = gx.flows.glow(
+        [4, 4, 2],
+        num_levels=1,
+        num_steps=2,
+        hidden_channels=8,
+        data_bijector=gx.flows.pixels(256),
+    )
+    model = gx.models.DensityModel(glow, preprocessing=gx.layers.Dequantize(256))
+    model.compile(optimizer=keras.optimizers.Adam(3e-3))
+    losses = model.fit(images, epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    assert np.isfinite(model.predict(images, verbose=0)).all()
+    samples = model.sample(8, seed=[1, 2])
+    assert np.isfinite(samples).all()
+    assert np.isfinite(model.log_prob(samples)).all()
