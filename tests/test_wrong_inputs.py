@@ -952,7 +952,7 @@ TABLE = [
         "pixels between values",
         lambda: images_model().fit(np.full([4, D], 0.5)),
         ValueError,
-        "`x` must hold whole numbers from 0 to 255. Received: 12 others",
+        "`x` must hold whole numbers from 0 to 255. Received: 12 of 12 entries are not",
     ),
     (
         "pixels out of range",

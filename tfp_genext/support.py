@@ -15,7 +15,7 @@ from tensorflow_probability.python.distributions.transformed_distribution import
     _TransformedDistribution,
 )
 
-from tfp_genext import saving
+from tfp_genext import checks, saving
 from tfp_genext.bijectors import Squeeze, conditioning
 from tfp_genext.one_evaluation import OneEvaluationBijector
 
@@ -45,6 +45,8 @@ class _ZeroOutside(_TransformedDistribution):
     """
 
     def _log_prob(self, y: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        if y.shape.rank is not None:
+            checks.ends_in("value", y.shape, self.event_shape.as_list())
         log_prob = functools.partial(super()._log_prob, **kwargs)
         return log_prob_of_image(log_prob, fixed_outer(self.bijector), y, len(self.event_shape))
 
@@ -140,11 +142,10 @@ def _inside_image(
     outer: list[tfb.Bijector], y: tf.Tensor, event_ndims: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns which events are inside the image of bijectors, and events that all are."""
-    z, inside = y, tf.ones(tf.shape(y)[: tf.rank(y) - event_ndims], tf.bool)
+    z, ndims, inside = y, event_ndims, tf.ones(tf.shape(y)[: tf.rank(y) - event_ndims], tf.bool)
     for bijector in outer:
-        z = bijector.inverse(z)
-        axes = list(range(len(y.shape) - event_ndims, len(z.shape)))
-        inside &= tf.reduce_all(tf.math.is_finite(z), axis=axes)
+        z, ndims = bijector.inverse(z), bijector.inverse_event_ndims(ndims)
+        inside &= tf.reduce_all(tf.math.is_finite(z), axis=list(range(-ndims, 0)))
     interior = tf.zeros_like(z)
     for bijector in reversed(outer):
         interior = bijector.forward(interior)
