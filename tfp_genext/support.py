@@ -99,22 +99,23 @@ def fixed_outer(bijector: tfb.Bijector) -> list[tfb.Bijector]:
 
     There is none if all of them map real numbers to all real numbers.
     """
-    outer = _without_variables(bijector)
-    while outer and not _bounds(outer[-1]):
-        outer.pop()
-    return outer
+    return _up_to_a_bound(_without_variables(bijector))
 
 
 def fixed_outer_of(distribution: Any) -> list[tfb.Bijector]:
-    """Returns those of a distribution and of the transformed ones inside it."""
+    """Returns the fixed outer bijectors of a distribution and of the ones it transforms."""
     outer: list[tfb.Bijector] = []
     while isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
         outer += _without_variables(distribution.bijector)
         if distribution.bijector.variables:
             break
         distribution = distribution.distribution
+    return _up_to_a_bound(outer)
+
+
+def _up_to_a_bound(outer: list[tfb.Bijector]) -> list[tfb.Bijector]:
     while outer and not _bounds(outer[-1]):
-        outer.pop()
+        outer = outer[:-1]
     return outer
 
 

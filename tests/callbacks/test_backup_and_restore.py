@@ -188,6 +188,18 @@ def test_a_lost_slot_of_the_optimizer_is_refused(tmp_path):
         _trained(tmp_path, 4)
 
 
+def test_a_lost_slot_is_refused_of_a_model_that_trained_before(tmp_path):
+    _trained(tmp_path, 2)
+    with h5py.File(max(tmp_path.iterdir()), "a") as file:
+        del file["optimizer/vars/3"]
+    model = _small()
+    x = np.random.default_rng(0).normal(size=[64, 2]).astype("float32")
+    model.fit(x, verbose=0)
+    backup = gx.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    with pytest.raises(ValueError, match="`backup_dir` must hold the whole state"):
+        model.fit(x, epochs=4, verbose=0, callbacks=[backup])
+
+
 def test_an_epoch_beyond_the_last_is_warned_of(tmp_path, recwarn):
     _trained(tmp_path, 3)
     _trained(tmp_path, 3)

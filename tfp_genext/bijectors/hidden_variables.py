@@ -29,7 +29,7 @@ class ShowsVariables(tfb.Bijector):
 
     @property
     def _argument(self) -> str:
-        """What the conditioner is called as an argument."""
+        """Name of the argument by which the conditioner was given."""
         given = self.parameters or {}
         return next((name for name in _ARGUMENTS if given.get(name) is not None), "conditioner")
 

@@ -109,6 +109,9 @@ class BackupAndRestore(keras.callbacks.Callback):
                 f"`backup_dir` must hold a training by the optimizers {kinds}: compile the model "
                 f"as before, or use another directory. Received: {path}, written with {written}"
             )
+        for optimizer in optimizers.values():
+            # A model that trained before has a count of its own, which would hide a lost state.
+            tracking.batches(optimizer).assign(0)
         self.model.load_weights(path)
         lost = [
             name

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfp_genext import checks, context_shapes
 
-# How many widths of the range samples may lie beyond its middle, as those of an untrained model do.
+# Widths of the range by which samples of an untrained model may lie off its middle.
 _FAR_BEYOND = 20.0
 # A share of the range in which samples that fill no more of it look all alike.
 _INVISIBLE = 0.02

@@ -17,7 +17,7 @@ from tfp_genext.models.distributed import DistributedModel
 from tfp_genext.models.whole import WholeModel, bound_arguments, signature_of
 from tfp_genext.moments import ColumnMoments
 
-# How many rows of arrays are looked at at once.
+# Rows of arrays that are read at once.
 _ROWS = 1000
 
 
@@ -49,7 +49,7 @@ class CheckedModel(DistributedModel, WholeModel):
 
     @property
     def _batch(self) -> tf.Tensor:
-        """How many batches there have been in training, several for a step that accumulates."""
+        """Number of batches trained on, several for a step that accumulates gradients."""
         optimizer = getattr(self, "optimizer", None)
         return tf.convert_to_tensor(0 if optimizer is None else tracking.batches(optimizer))
 
@@ -286,7 +286,7 @@ class CheckedModel(DistributedModel, WholeModel):
             raise ValueError(data_lib.EMPTY)
         with self.distribute_strategy.scope():
             self._adapt(moments)
-        # What was traced before knows nothing of the scale.
+        # Functions traced before lack the scale.
         self.train_function = self.test_function = self.predict_function = None
 
     def _adaptable_values(self) -> Callable[[tf.Tensor], tf.Tensor]:

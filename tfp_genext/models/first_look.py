@@ -11,9 +11,9 @@ import numpy as np
 from tfp_genext import checks
 from tfp_genext.moments import ColumnMoments
 
-# How many standard deviations from its mass data may lie before an untrained density is far off.
+# Data this many standard deviations from its mass are far off an untrained density.
 _FAR = 10.0
-# How narrow data may be beside it.
+# Data of a smaller standard deviation, beside that of the density, are narrow.
 _NARROW = 1e-2
 # Fewer rows say nothing of a column.
 _FEWEST = 8
