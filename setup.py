@@ -11,7 +11,7 @@ VERSION = re.search(
 ).group(1)
 
 # TensorFlow, TFP and Keras each have private names that the package leans on, with a test for each
-# (tests/test_tracking.py, tests/bijectors): the ranges are those that the tests have passed.
+# (tests/core/test_tracking.py, tests/bijectors): the ranges are those that the tests have passed.
 REQUIRED = [
     "tensorflow>=2.21,<2.22",
     "tensorflow-probability>=0.25,<0.26",

@@ -8,7 +8,7 @@ from unittest import mock
 
 import keras
 
-from tfp_genext import tracking
+from tfp_genext.core import tracking
 
 
 class Counter:

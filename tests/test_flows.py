@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 from derivatives import jacobian
 
 import tfp_genext as gx
-from tfp_genext import tracking
+from tfp_genext.core import tracking
 
 tfd = tfp.distributions
 

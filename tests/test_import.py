@@ -10,7 +10,7 @@ import keras
 import pytest
 import tensorflow_probability  # noqa: F401 - imports tf_keras, whose absence is TFP's own message
 
-from tfp_genext import _backend
+from tfp_genext.core import backend as _backend
 
 
 def _python(code, **environment):

@@ -11,7 +11,7 @@ model = gx.models.DensityModel(flow)
 """
 
 # ruff: noqa: E402
-from tfp_genext._backend import quiet_tfp, require_tensorflow_backend
+from tfp_genext.core.backend import quiet_tfp, require_tensorflow_backend
 
 require_tensorflow_backend()
 
@@ -32,8 +32,8 @@ with quiet_tfp():
         serving,
         transformers,
     )
-from tfp_genext._public_names import face
 from tfp_genext._version import __version__
+from tfp_genext.core.public_names import face
 
 __all__ = [
     "__version__",

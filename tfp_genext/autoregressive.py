@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tfp_genext import checks, networks
-from tfp_genext._public_names import face
+from tfp_genext import networks
+from tfp_genext.core import checks
+from tfp_genext.core.public_names import face
 from tfp_genext.distributions import (
     Autoregressive,
     Head,

@@ -12,8 +12,9 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, support
+from tfp_genext import support
 from tfp_genext.bijectors import Conditioned, conditioning
+from tfp_genext.core import checks
 
 NAME = "conditional_input"
 

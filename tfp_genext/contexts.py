@@ -8,8 +8,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding, checks, context_shapes, flows, support, tracking
+from tfp_genext import binding, flows, support
 from tfp_genext.bijectors import act_norm
+from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.distributions import Autoregressive, Conditional
 from tfp_genext.distributions.context_head import ContextHead
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 
 
 def prefix_mask(size: int, num_masked: int) -> np.ndarray:

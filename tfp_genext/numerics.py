@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 
 
 def soft_bound(x: tf.Tensor, bound: float) -> tf.Tensor:

@@ -15,9 +15,10 @@ from tensorflow_probability.python.distributions.transformed_distribution import
     _TransformedDistribution,
 )
 
-from tfp_genext import checks, saving
+from tfp_genext import saving
 from tfp_genext.bijectors import Squeeze, conditioning
-from tfp_genext.one_evaluation import OneEvaluationBijector
+from tfp_genext.core import checks
+from tfp_genext.core.bijector import OneEvaluationBijector
 
 
 def log_prob_inside(

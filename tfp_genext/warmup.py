@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 
 # Batch sizes, of all signatures or by the name of each.
 Warmup = Sequence[int] | Mapping[str, Sequence[int]]

@@ -1,6 +1,5 @@
 """Bijectors: `tfb.Bijector` subclasses whose networks are Keras 3 layers."""
 
-from tfp_genext._public_names import face
 from tfp_genext.bijectors.act_norm import ActNorm
 from tfp_genext.bijectors.autoregressive import MaskedAutoregressive, NeuralAutoregressive
 from tfp_genext.bijectors.batch_norm import BatchNorm
@@ -13,7 +12,8 @@ from tfp_genext.bijectors.partial import Partial
 from tfp_genext.bijectors.permute import Permute
 from tfp_genext.bijectors.squeeze import Squeeze
 from tfp_genext.bijectors.standardize import Standardize
-from tfp_genext.one_evaluation import OneEvaluationBijector
+from tfp_genext.core.bijector import OneEvaluationBijector
+from tfp_genext.core.public_names import face
 
 __all__ = [
     "ActNorm",

@@ -8,10 +8,10 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.bijectors.chain import _Chain
 
-from tfp_genext import checks
 from tfp_genext.bijectors import conditioning
 from tfp_genext.bijectors.partial import Partial
-from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
+from tfp_genext.core import checks
+from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 
 class ActNorm(OneEvaluationBijector):

@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import tracking
 from tfp_genext.bijectors import conditioner as conditioners
 from tfp_genext.bijectors.autoregressive_mask import Autoregressive
+from tfp_genext.core import tracking
 from tfp_genext.transformers import Affine, DeepSigmoidal, Transformer
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks, tracking
 from tfp_genext.bijectors import conditioner as conditioners
 from tfp_genext.bijectors.hidden_variables import ShowsVariables
-from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
+from tfp_genext.core import checks, tracking
+from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
 from tfp_genext.transformers import Transformer
 
 

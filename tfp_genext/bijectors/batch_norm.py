@@ -6,9 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfp_genext import checks, tracking
+from tfp_genext.core import checks, tracking
+from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 from tfp_genext.networks import MovingMoments
-from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
 
 _EPSILON = 1e-4
 

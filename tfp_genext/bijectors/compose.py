@@ -9,10 +9,10 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.bijectors.chain import _Chain
 
-from tfp_genext import checks
 from tfp_genext.bijectors import conditioning
 from tfp_genext.bijectors.squeeze import Squeeze
-from tfp_genext.one_evaluation import OneEvaluationBijector
+from tfp_genext.core import checks
+from tfp_genext.core.bijector import OneEvaluationBijector
 
 
 class Compose(_Chain):

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks, tracking
+from tfp_genext.core import checks, tracking
 from tfp_genext.transformers import Transformer
 
 

@@ -14,8 +14,8 @@ from tensorflow_probability.python.internal.parameter_properties import (
     ParameterProperties,
 )
 
-from tfp_genext import checks, tracking
-from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
+from tfp_genext.core import checks, tracking
+from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 _CONDITIONERS = ("shift_and_log_scale_fn", "bijector_fn")
 

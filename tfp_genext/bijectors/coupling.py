@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import masks, tracking
+from tfp_genext import masks
 from tfp_genext.bijectors import conditioner as conditioners
 from tfp_genext.bijectors.coupling_mask import Coupling
+from tfp_genext.core import tracking
 from tfp_genext.transformers import Additive, Affine, Spline, Transformer
 
 

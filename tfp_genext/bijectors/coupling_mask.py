@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks, masks, tracking
+from tfp_genext import masks
 from tfp_genext.bijectors.hidden_variables import ShowsVariables
 from tfp_genext.bijectors.parts import AxisParts, GridParts, Parts
-from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
+from tfp_genext.core import checks, tracking
+from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet, log_det_if_any
 
 
 class Coupling(OneEvaluationBijector, ShowsVariables):

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import tracking
+from tfp_genext.core import tracking
 
 _ARGUMENTS = ("shift_and_log_scale_fn", "bijector_fn", "conditioner")
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks
-from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
+from tfp_genext.core import checks
+from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 
 class Invertible1x1Conv(OneEvaluationBijector):

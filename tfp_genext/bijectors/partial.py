@@ -7,9 +7,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks, leading_dims
 from tfp_genext.bijectors import conditioning
-from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
+from tfp_genext.core import checks, leading_dims
+from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 
 class Partial(OneEvaluationBijector):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 
 
 class Permute(tfb.Permute):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.internal.parameter_properties import ParameterProperties
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 
 
 class Standardize(tfb.Bijector):

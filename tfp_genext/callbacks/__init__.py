@@ -1,8 +1,8 @@
 """Keras callbacks that let one watch a training, and take it up again."""
 
-from tfp_genext._public_names import face
 from tfp_genext.callbacks.backup_and_restore import BackupAndRestore
 from tfp_genext.callbacks.sample_grid import SampleGrid
+from tfp_genext.core.public_names import face
 
 __all__ = ["BackupAndRestore", "SampleGrid"]
 

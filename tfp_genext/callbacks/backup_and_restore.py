@@ -13,7 +13,8 @@ import h5py
 import keras
 import tensorflow as tf
 
-from tfp_genext import checks, replicas, saving, tracking
+from tfp_genext import saving
+from tfp_genext.core import checks, replicas, tracking
 
 _OPTIMIZERS = "tfp_genext_optimizers"
 _NAME = re.compile(r"epoch_(\d+)\.weights\.h5")

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks, context_shapes
+from tfp_genext.core import checks, context_shapes
 
 # Widths of the range by which samples of an untrained model may lie off its middle.
 _FAR_BEYOND = 20.0

@@ -1,6 +1,6 @@
 """Heads, from parameters to distributions, and networks that end in one."""
 
-from tfp_genext._public_names import face
+from tfp_genext.core.public_names import face
 from tfp_genext.distributions.autoregressive import Autoregressive
 from tfp_genext.distributions.classes import (
     IndependentCategorical,

@@ -11,7 +11,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, saving
+from tfp_genext import saving
+from tfp_genext.core import checks
 from tfp_genext.distributions.conditionals import Conditionals, Draw, Likeliest, Noise, uniform
 from tfp_genext.distributions.head import Head
 

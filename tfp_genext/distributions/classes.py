@@ -12,7 +12,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, saving, support
+from tfp_genext import saving, support
+from tfp_genext.core import checks
 from tfp_genext.distributions.head import (
     Head,
     Independent,

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import budget, checks, tracking
+from tfp_genext import budget
+from tfp_genext.core import checks, tracking
 from tfp_genext.distributions.head import Head
 from tfp_genext.networks.solve import Update
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 from tfp_genext.saving import PlainData
 
 

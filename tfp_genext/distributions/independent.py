@@ -15,7 +15,8 @@ from tensorflow_probability.python.distributions.transformed_distribution import
     _TransformedDistribution,
 )
 
-from tfp_genext import checks, numerics, saving, support
+from tfp_genext import numerics, saving, support
+from tfp_genext.core import checks
 from tfp_genext.distributions.head import Independent, between, refuse_values
 
 _LOG_SCALE_BOUND = 5.0

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 from tfp_genext.distributions.head import Head
 
 _LEAST_SCALE = 1e-5

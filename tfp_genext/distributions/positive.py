@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, numerics, support
+from tfp_genext import numerics, support
+from tfp_genext.core import checks
 from tfp_genext.distributions.head import Independent, refuse_values
 from tfp_genext.distributions.independent import LocationScale
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, saving, tracking
+from tfp_genext import saving
+from tfp_genext.core import checks, tracking
 
 
 @saving.holdable("gx.distributions.VampPrior")

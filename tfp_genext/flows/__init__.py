@@ -3,7 +3,7 @@
 Recipes create, bijectors receive: every variable exists when a recipe returns.
 """
 
-from tfp_genext._public_names import face
+from tfp_genext.core.public_names import face
 from tfp_genext.flows.autoregressive import iaf, maf
 from tfp_genext.flows.coupling import nice, real_nvp
 from tfp_genext.flows.image import glow, pixels, real_nvp_images, tempered

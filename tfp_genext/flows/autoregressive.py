@@ -8,7 +8,8 @@ from typing import Any
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, checks, masks
+from tfp_genext import bijectors, masks
+from tfp_genext.core import checks
 from tfp_genext.flows.plan import (
     Permutation,
     VectorPlan,

@@ -11,7 +11,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, checks
+from tfp_genext import bijectors
+from tfp_genext.core import checks
 from tfp_genext.flows.plan import (
     Permutation,
     VectorPlan,

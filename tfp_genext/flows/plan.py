@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, checks, support
+from tfp_genext import bijectors, support
+from tfp_genext.core import checks
 from tfp_genext.transformers import Affine, Transformer
 
 Permutation = Callable[[int, int], Sequence[int]]

@@ -12,9 +12,10 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.bijectors.chain import _Chain
 
-from tfp_genext import binding, checks, support
+from tfp_genext import binding, support
 from tfp_genext.bijectors import Compose, Standardize
-from tfp_genext.moments import ColumnMoments
+from tfp_genext.core import checks
+from tfp_genext.core.column_moments import ColumnMoments
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,9 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding, checks
+from tfp_genext import binding
 from tfp_genext.bijectors import act_norm as act_norms
+from tfp_genext.core import checks
 
 
 def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distribution:

@@ -1,6 +1,6 @@
 """Keras layers that prepare data."""
 
-from tfp_genext._public_names import face
+from tfp_genext.core.public_names import face
 from tfp_genext.layers.binarize import Binarize
 from tfp_genext.layers.dequantize import Dequantize
 

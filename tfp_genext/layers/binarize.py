@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 from tfp_genext.layers.noise import NoisyPixels
 
 # Steps of intensity that the fixed draws tell apart.

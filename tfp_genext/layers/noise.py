@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks, replicas
+from tfp_genext.core import checks, replicas
 
 # A prime: remainders of it are hashed, in 64 bits, which no product of two of them leaves.
 _PRIME = 2**31 - 1

@@ -1,6 +1,6 @@
 """Keras models."""
 
-from tfp_genext._public_names import face
+from tfp_genext.core.public_names import face
 from tfp_genext.models.density import DensityModel
 from tfp_genext.models.gan import GAN
 from tfp_genext.models.vae import VAE

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks, context_shapes, tracking
+from tfp_genext.core import checks, context_shapes, tracking
+from tfp_genext.core.column_moments import ColumnMoments
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import first_look, losses, noise
 from tfp_genext.models.distributed import DistributedModel
 from tfp_genext.models.whole import WholeModel, bound_arguments, signature_of
-from tfp_genext.moments import ColumnMoments
 
 # Rows of arrays that are read at once.
 _ROWS = 1000

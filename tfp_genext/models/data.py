@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks, context_shapes
+from tfp_genext.core import checks, context_shapes
 from tfp_genext.models import columns as column_names
 
 NOT_FINITE_WEIGHTS = "the weights must be finite after a step"

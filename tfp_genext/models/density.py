@@ -11,22 +11,15 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import (
-    adaptation,
-    checks,
-    context_shapes,
-    contexts,
-    numerics,
-    serving,
-    tracking,
-)
+from tfp_genext import adaptation, contexts, numerics, serving
+from tfp_genext.core import checks, context_shapes, tracking
+from tfp_genext.core.column_moments import ColumnMoments
 from tfp_genext.distributions import Conditional
 from tfp_genext.flows.standardized import new_scale, set_scale
 from tfp_genext.layers.preprocessing import undone
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, network_checks
 from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses, require_optimizer
-from tfp_genext.moments import ColumnMoments
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 
 
 class DistributedModel(keras.Model):

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfp_genext import checks
-from tfp_genext.moments import ColumnMoments
+from tfp_genext.core import checks
+from tfp_genext.core.column_moments import ColumnMoments
 
 # Data this many standard deviations from its mass are far off an untrained density.
 _FAR = 10.0

@@ -9,8 +9,9 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, context_shapes, flows, objectives, serving, tracking
+from tfp_genext import flows, objectives, serving
 from tfp_genext.bijectors import act_norm
+from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, noise, players
 from tfp_genext.models.checked import CheckedModel, refuse_losses, require_optimizer

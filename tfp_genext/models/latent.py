@@ -12,8 +12,9 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import adaptation, budget, checks, context_shapes, contexts, replicas
+from tfp_genext import adaptation, budget, contexts
 from tfp_genext.bijectors import Standardize
+from tfp_genext.core import checks, context_shapes, replicas
 from tfp_genext.distributions import Autoregressive
 from tfp_genext.models import network_checks
 from tfp_genext.objectives.draws import is_independent

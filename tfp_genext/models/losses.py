@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import replicas
+from tfp_genext.core import replicas
 from tfp_genext.models.data import NOT_FINITE_GRADIENT, NOT_FINITE_LOSS, NOT_FINITE_WEIGHTS
 
 # What a step of training takes the gradient of, by the ends of the metrics' names.

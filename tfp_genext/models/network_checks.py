@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import tracking
+from tfp_genext.core import tracking
 
 
 def require_built(name: str, holder: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_genext import checks, replicas
+from tfp_genext.core import checks, replicas
 
 
 def model_seed(seed: int | None) -> int:

@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import budget, checks, context_shapes, contexts, saving, tracking
+from tfp_genext import budget, contexts, saving
+from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.models import network_checks
 from tfp_genext.objectives import draws
 

@@ -11,19 +11,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import (
-    adaptation,
-    bijectors,
-    checks,
-    context_shapes,
-    flows,
-    numerics,
-    objectives,
-    serving,
-    tracking,
-)
+from tfp_genext import adaptation, bijectors, flows, numerics, objectives, serving
 from tfp_genext.bijectors import act_norm
 from tfp_genext.contexts import takes_context
+from tfp_genext.core import checks, context_shapes, tracking
+from tfp_genext.core.column_moments import ColumnMoments
 from tfp_genext.distributions import Conditional
 from tfp_genext.flows.standardized import new_scale, set_scale
 from tfp_genext.layers.preprocessing import undone
@@ -33,7 +25,6 @@ from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses
 from tfp_genext.models.latent import LatentModel, middle
 from tfp_genext.models.served import vae_signatures
 from tfp_genext.models.whole import distinct
-from tfp_genext.moments import ColumnMoments
 
 # How many rows of data are prepared at once to be looked at.
 _ROWS = 1000

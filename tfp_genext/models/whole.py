@@ -14,8 +14,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfp_genext import checks, saving, serving, tracking
+from tfp_genext import saving, serving
 from tfp_genext._version import __version__
+from tfp_genext.core import checks, tracking
 from tfp_genext.serving import model_card
 from tfp_genext.warmup import Warmup
 

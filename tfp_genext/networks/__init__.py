@@ -1,6 +1,6 @@
 """Keras layers that serve as conditioners, and as networks of autoregressive distributions."""
 
-from tfp_genext._public_names import face
+from tfp_genext.core.public_names import face
 from tfp_genext.networks.conv import ConvNet, WeightNormConv
 from tfp_genext.networks.made import MADE
 from tfp_genext.networks.mlp import MLP

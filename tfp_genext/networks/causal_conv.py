@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 from tfp_genext.networks.shared import convolved
 
 

@@ -10,7 +10,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tfp_genext import budget, checks
+from tfp_genext import budget
+from tfp_genext.core import checks
 from tfp_genext.networks.shared import convolved, flat_context, from_keras, in_shape
 
 

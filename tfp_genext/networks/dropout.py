@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import replicas
+from tfp_genext.core import replicas
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import budget, checks
+from tfp_genext import budget
+from tfp_genext.core import checks
 from tfp_genext.networks.causal_conv import AboveConv, BesideConv
 from tfp_genext.networks.raster import Pixel, RasterNetwork
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 from tfp_genext.networks.causal_conv import halves, joined
 
 # Of them: o, f and i, which are between 0 and 1, and g, which is between -1 and 1.

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import budget, checks
+from tfp_genext import budget
+from tfp_genext.core import checks
 from tfp_genext.networks.dropout import Dropout
 from tfp_genext.networks.encoding import Encoding, OneHot, in_range, optional_range
 from tfp_genext.networks.mask_set import Masks

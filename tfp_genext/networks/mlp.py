@@ -9,7 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_genext import budget, checks
+from tfp_genext import budget
+from tfp_genext.core import checks
 from tfp_genext.networks.shared import flat_context, from_keras, in_shape
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import checks, replicas
+from tfp_genext.core import checks, replicas
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")

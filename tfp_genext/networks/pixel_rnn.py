@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 from tfp_genext.networks.causal_conv import BesideConv
 from tfp_genext.networks.layered import LayeredNetwork, next_window, with_context
 from tfp_genext.networks.lstm import GATES, MapLSTM, step

@@ -12,7 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import budget, checks
+from tfp_genext import budget
+from tfp_genext.core import checks
 from tfp_genext.networks.causal_conv import BesideConv
 from tfp_genext.networks.encoding import in_range, optional_range
 from tfp_genext.networks.shared import flat_context

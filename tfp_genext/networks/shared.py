@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 from keras import ops
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 
 
 def from_keras(name: str, module: ModuleType, value: Any) -> Any:

@@ -1,6 +1,6 @@
 """What generative models minimise: bounds of the likelihood, and the two sides of a game."""
 
-from tfp_genext._public_names import face
+from tfp_genext.core.public_names import face
 from tfp_genext.objectives.adversarial import (
     Adversarial,
     Hinge,

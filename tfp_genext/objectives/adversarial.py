@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 from tfp_genext.objectives.penalties import Critic, OneCentered, Penalty, Scored, ZeroCentered
 from tfp_genext.saving import PlainData
 

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_genext import checks, replicas
+from tfp_genext.core import checks, replicas
 from tfp_genext.objectives.inference import Draws, Inference, log_mean_exp
 from tfp_genext.saving import PlainData
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import replicas
+from tfp_genext.core import replicas
 
 
 def sample(distribution: tfd.Distribution, number: Any, seed: Any) -> tf.Tensor:

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 from tfp_genext.objectives import draws
 from tfp_genext.saving import PlainData
 

@@ -12,7 +12,7 @@ refused on the way in. What a file makes is counted, while Keras reads it, again
 and its weights are looked through before Keras reads them.
 """
 
-from tfp_genext._public_names import face
+from tfp_genext.core.public_names import face
 from tfp_genext.saving.archive import check_weights
 from tfp_genext.saving.files import replacing, replacing_directory
 from tfp_genext.saving.guard import reading, require_registered, size_limit

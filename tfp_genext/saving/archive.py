@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 
 import h5py
 
-from tfp_genext import budget, checks
+from tfp_genext import budget
+from tfp_genext.core import checks
 
 _WEIGHTS = "model.weights.h5"
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 
 try:
     import fcntl

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 from packaging.version import InvalidVersion, Version
 
-from tfp_genext import budget, checks
+from tfp_genext import budget
 from tfp_genext._version import __version__
+from tfp_genext.core import checks
 from tfp_genext.saving import archive
 
 # Of a message that may hold all of a file.

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tfp_genext import checks, tracking
+from tfp_genext.core import checks, tracking
 
 _LAMBDAS = ("Lambda", "__lambda__")
 

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_genext import budget, checks
+from tfp_genext import budget
+from tfp_genext.core import checks
 from tfp_genext.saving import listed, vetted
 from tfp_genext.saving.guard import reading
 from tfp_genext.saving.plain import PlainData

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tfp_genext import budget, checks
+from tfp_genext import budget
+from tfp_genext.core import checks
 
 # Where Keras keeps what models are made of. It has more that a file can name: functions that
 # download, that build other models, that change settings.

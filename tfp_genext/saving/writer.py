@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_genext import checks, transformers
+from tfp_genext import transformers
+from tfp_genext.core import checks
 from tfp_genext.saving import keras_layers, listed
 from tfp_genext.saving.plain import PlainData
 

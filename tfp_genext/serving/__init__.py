@@ -1,6 +1,6 @@
 """Export of distributions as SavedModels with named signatures, for TensorFlow Serving."""
 
-from tfp_genext._public_names import face
+from tfp_genext.core.public_names import face
 from tfp_genext.serving.saved_model import check_path, check_servable, export, traced, write
 
 __all__ = ["check_path", "check_servable", "export", "traced", "write"]

@@ -13,8 +13,9 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding, checks, context_shapes, contexts, saving, tracking
+from tfp_genext import binding, contexts, saving
 from tfp_genext import warmup as warmup_lib
+from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.distributions import Conditional, Head
 from tfp_genext.serving import model_card
 from tfp_genext.serving.signatures import PROBS, DensityFunctions, Functions

@@ -10,7 +10,8 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import adaptation, binding, checks, contexts, flows
+from tfp_genext import adaptation, binding, contexts, flows
+from tfp_genext.core import checks
 from tfp_genext.distributions import Autoregressive, Conditional
 from tfp_genext.layers import preprocessing as preprocessing_lib
 from tfp_genext.serving import statistics

@@ -1,6 +1,6 @@
 """Scalar bijectors built from a parameter tensor."""
 
-from tfp_genext._public_names import face
+from tfp_genext.core.public_names import face
 from tfp_genext.transformers.affine import Additive, Affine
 from tfp_genext.transformers.base import Transformer
 from tfp_genext.transformers.mixture import MixtureOfGaussians

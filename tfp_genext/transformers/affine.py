@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 from tfp_genext.transformers.base import Transformer
 from tfp_genext.transformers.scales import ExpScale, ScaleMap
 

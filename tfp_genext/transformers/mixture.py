@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import checks, numerics
+from tfp_genext import numerics
+from tfp_genext.core import checks
 from tfp_genext.transformers.base import Transformer, aligned, log_softmax, spread
 from tfp_genext.transformers.monotone import Rising
 

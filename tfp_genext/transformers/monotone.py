@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_genext import checks
-from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
+from tfp_genext.core import checks
+from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 _MOST_ITERATIONS = 100
 _LARGEST_EXPONENT = 40.0

@@ -19,7 +19,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks, numerics
+from tfp_genext import numerics
+from tfp_genext.core import checks
 
 _INVERSE_SOFTPLUS_OF_ONE = math.log(math.e - 1.0)
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks, numerics
+from tfp_genext import numerics
+from tfp_genext.core import checks
 from tfp_genext.transformers.base import Transformer, aligned, log_softmax, spread
 from tfp_genext.transformers.monotone import Rising
 

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks
-from tfp_genext.one_evaluation import OneEvaluationBijector, ValueAndLogDet
+from tfp_genext.core import checks
+from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 from tfp_genext.transformers.base import Transformer, aligned
 
 # Smallest bin, as a share of an even one, and smallest slope: they bound how far digits are lost.

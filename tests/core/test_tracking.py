@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_genext as gx
-from tfp_genext import tracking
+from tfp_genext.core import tracking
 
 tfb = tfp.bijectors
 tfd = tfp.distributions

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import checks, leading_dims
+from tfp_genext.core import checks, leading_dims
 
 
 class _LiveVariables(Sequence):

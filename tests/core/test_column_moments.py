@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfp_genext.moments import ColumnMoments
+from tfp_genext.core.column_moments import ColumnMoments
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (4, 2, 3)])

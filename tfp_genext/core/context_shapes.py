@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 
 NAME = "conditional_input"
 

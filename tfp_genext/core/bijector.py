@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext import checks, leading_dims
+from tfp_genext.core import checks, leading_dims
 
 ValueAndLogDet = tuple[tf.Tensor, tf.Tensor | None]
 

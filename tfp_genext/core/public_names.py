@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from tfp_genext import checks
+from tfp_genext.core import checks
 
 _PACKAGE = __name__.partition(".")[0]
 

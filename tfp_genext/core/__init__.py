@@ -1,0 +1,1 @@
+"""Where TensorFlow, TFP and Keras 3 are joined; not public."""
