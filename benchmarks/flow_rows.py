@@ -125,7 +125,7 @@ class BareModel(keras.Model):
 
     def __init__(self, flow: tfd.Distribution) -> None:
         super().__init__()
-        self._networks = gx.tracking.networks(flow)
+        self._networks = gx.core.tracking.networks(flow)
         object.__setattr__(self, "_flow", flow)
         self.built = True
 

@@ -127,6 +127,26 @@ def _lower_triangle(order: list[int]) -> np.ndarray:
 SHUFFLED = [3, 0, 4, 1, 2]
 
 
+def own_coupling(dtype: str, **options: Any) -> tfb.Bijector:
+    """The engine itself, with a transformer that is a class of the user's alone."""
+    return gx.bijectors.Coupling(SCATTERED, mlp(2, (3, 1), dtype, **options), Sinh())
+
+
+def own_autoregressive(dtype: str, **options: Any) -> tfb.Bijector:
+    network = gx.networks.MADE(D, 1, [12, 9], activation="tanh", dtype=dtype, **options)
+    network.build((None, D))
+    return gx.bijectors.Autoregressive(network, Sinh())
+
+
+class Sinh:
+    """What a user may write: a rising function of two lines, and no base class."""
+
+    params_size = 1
+
+    def bijector(self, params):
+        return tfb.Sinh()(tfb.Shift(params[0])(tfb.Invert(tfb.Sinh())))
+
+
 def act_norm(dtype: str) -> tfb.Bijector:
     zeros = tf.zeros([D], dtype)
     return gx.bijectors.ActNorm(tf.Variable(zeros), tf.Variable(zeros))
@@ -254,6 +274,19 @@ BIJECTORS = [
             bijector_fn=made(dtype),
             transformer=gx.transformers.Affine(scale_map=gx.transformers.SoftplusScale()),
         ),
+    ),
+    BijectorCase(
+        "coupling_own_transformer", own_coupling, dependencies=_coupling_dependencies(SCATTERED)
+    ),
+    BijectorCase(
+        "coupling_own_transformer_conditional",
+        lambda dtype: own_coupling(dtype, conditional_event_shape=CONTEXT),
+        context=CONTEXT,
+    ),
+    BijectorCase(
+        "autoregressive_own_transformer",
+        own_autoregressive,
+        dependencies=_lower_triangle(list(range(D))),
     ),
     BijectorCase(
         "spline",

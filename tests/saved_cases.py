@@ -60,7 +60,7 @@ def sample():
 
 def frozen():
     flow = gx.flows.real_nvp([D], num_layers=2, hidden_units=[4], act_norm=True)
-    gx.tracking.networks(flow)[0].trainable = False
+    gx.core.tracking.networks(flow)[0].trainable = False
     return flow
 
 

@@ -86,13 +86,13 @@ def test_density_of_two_pixels_integrates_to_one():
 
 def test_each_level_may_have_its_own_numbers():
     flow = gx.flows.glow([8, 8, 1], num_levels=3, num_steps=[1, 2, 3], hidden_channels=[4, 5, 6])
-    networks = gx.tracking.networks(flow)
+    networks = gx.core.tracking.networks(flow)
     hidden = [network.hidden_channels for network in networks]
     assert sorted(hidden, key=str) == [4, 5, 5, 6, 6, 6, None, None]
     nvp = gx.flows.real_nvp_images(
         [4, 4, 1], num_levels=2, num_couplings=1, hidden_channels=[4, 5], batch_norm=False
     )
-    found = [network.hidden_channels for network in gx.tracking.networks(nvp)]
+    found = [network.hidden_channels for network in gx.core.tracking.networks(nvp)]
     assert sorted(found) == [4, 4, 5, 5]
 
 
@@ -160,7 +160,7 @@ def test_classes_reach_the_coarsest_noise():
     plain = gx.flows.glow(
         [2, 2, 1], num_levels=1, conditional_event_shape=[3], learned_prior=False, **OPTIONS
     )
-    assert len(gx.tracking.networks(flow)) == len(gx.tracking.networks(plain)) + 1
+    assert len(gx.core.tracking.networks(flow)) == len(gx.core.tracking.networks(plain)) + 1
     registry.perturb(flow, size=0.2)
     bound = gx.flows.condition(flow, tf.eye(3, dtype=tf.float64))
     assert bound.batch_shape == [3]

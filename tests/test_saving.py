@@ -24,7 +24,7 @@ D = saved_cases.D
 
 def test_what_was_shared_is_shared_again():
     chain = round_trip(saved_cases.shared_network()).bijector.bijectors
-    assert gx.tracking.networks(chain[0])[0] is gx.tracking.networks(chain[2])[0]
+    assert gx.core.tracking.networks(chain[0])[0] is gx.core.tracking.networks(chain[2])[0]
     distribution = round_trip(saved_cases.shared_variable())
     assert len(distribution.trainable_variables) == 1
     first, _, third = round_trip(saved_cases.shared_bijector()).bijector.bijectors
@@ -377,7 +377,7 @@ def test_what_tfp_hides_behind_keywords_is_refused_when_saving():
 def test_what_is_frozen_after_compiling_keeps_the_optimizer(tmp_path):
     distribution = gx.flows.real_nvp([D], num_layers=2, hidden_units=[4])
     model = saved_cases.trained(distribution, saved_cases.data_for(distribution))
-    gx.tracking.networks(distribution)[0].trainable = False
+    gx.core.tracking.networks(distribution)[0].trainable = False
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     for found, expected in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):

@@ -34,16 +34,17 @@ def prefix_mask(size: int, num_masked: int) -> np.ndarray:
     return positions < num_masked if num_masked >= 0 else positions >= size + num_masked
 
 
-def coupling_mask(mask: Any, event_ndims: int = 1) -> np.ndarray:
+def coupling_mask(mask: Any, event_ndims: int = 1, *, may_be_empty: bool = False) -> np.ndarray:
     """Returns a user's coupling mask as a checked boolean array.
 
     Args:
       mask: boolean, of the last axis of an event or of the whole event.
       event_ndims: rank of an event. Default: 1.
+      may_be_empty: whether a mask without any True is accepted. Default: `False`.
 
     Raises:
-      TypeError: where `mask` is not boolean.
-      ValueError: where it is of another rank, or leaves one of the two sides empty.
+      TypeError: if `mask` is not boolean.
+      ValueError: if it is of another rank, or leaves one of the two sides empty.
     """
     event_ndims = checks.positive_int("event_ndims", event_ndims)
     shape = "vector" if event_ndims == 1 else f"vector, or array of rank {event_ndims},"
@@ -56,14 +57,16 @@ def coupling_mask(mask: Any, event_ndims: int = 1) -> np.ndarray:
             f"`mask` must be {expected}; of whole images it takes `event_ndims=3`. "
             f"Received: shape {array.shape} with event_ndims={event_ndims}"
         )
-    if array.ndim not in (1, event_ndims) or array.all() or not array.any():
+    if array.ndim not in (1, event_ndims) or array.all() or not (array.any() or may_be_empty):
         raise ValueError(checks.message("mask", expected, mask))
     return array
 
 
-def hashable(mask: Any, event_ndims: int = 1) -> tuple | None:
+def hashable(mask: Any, event_ndims: int = 1, *, may_be_empty: bool = False) -> tuple | None:
     """Returns a user's coupling mask as nested tuples, which TFP can compare; `None` as it is."""
-    return None if mask is None else _tuples(coupling_mask(mask, event_ndims).tolist())
+    if mask is None:
+        return None
+    return _tuples(coupling_mask(mask, event_ndims, may_be_empty=may_be_empty).tolist())
 
 
 def _tuples(values: Any) -> Any:

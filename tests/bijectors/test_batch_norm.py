@@ -85,7 +85,7 @@ def test_frozen_moments_stay_in_fit_too():
     bijector = norm(momentum=0.5)
     model = model_of(bijector)
     model.fit(data(), verbose=0)
-    (moments,) = gx.tracking.networks(bijector)
+    (moments,) = gx.core.tracking.networks(bijector)
     moments.trainable = False
     model.compile()  # As Keras wants it after a change of `trainable`.
     before = [v.numpy() for v in (moments.mean, moments.variance)]

@@ -1,153 +1,52 @@
-"""Autoregressive flows: each dimension moves by an amount that the ones before it decide."""
+"""The autoregressive layer: each dimension is transformed given the dimensions before it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_probability import bijectors as tfb
 
-from tfp_genext.bijectors import conditioner as conditioners
-from tfp_genext.bijectors.autoregressive_mask import Autoregressive
-from tfp_genext.core import tracking
-from tfp_genext.transformers import Affine, DeepSigmoidal, Transformer
+from tfp_genext.core import checks, tracking
+from tfp_genext.core.bijector import ConditionerBijector, ValueAndLogDet, known_log_det
+from tfp_genext.transformers.base import Transformer, checked_transformer
 
 
-class MaskedAutoregressive(Autoregressive):
-    """Masked autoregressive flow on Keras 3 networks; a drop-in for `tfb.MaskedAutoregressiveFlow`.
+class Autoregressive(ConditionerBijector):
+    """Autoregressive layer of any conditioner and transformer.
 
     With a bijector g of scalars whose parameters for dimension k come from y_1 ... y_(k-1)
     (Papamakarios et al., 2017 [1]):
 
         forward   y_k = g(x_k; y_1 ... y_(k-1))        for k = 1 ... D, one after the other
         inverse   x_k = g^-1(y_k; y_1 ... y_(k-1))     all at once
-        log-det   sum_k log|dg/dx_k|,  for the affine g = exp(log_scale) * x + shift: sum(log_scale)
+        log-det   sum_k log|dg/dx_k|
 
-    The inverse, and so the density, costs one evaluation of the network. With `gx.networks.MADE`
-    the forward direction costs a few: it solves the triangular system by halves, and the answer is
-    that of D passes. Any other network or callable must be autoregressive itself, which nobody
-    checks, and takes D passes, as in TFP. `tfb.Invert` gives an inverse autoregressive flow [2],
-    with the cheap and the dear direction exchanged.
-
-    Code written for `tfb.MaskedAutoregressiveFlow` works after changing the name: every keyword
-    means the same. What is new is that the functions may be Keras 3 layers, called as
-    `layer(y, **condition)`, whose variables the bijector shows and trains. Variables inside a
-    template of TensorFlow 1 or a Python function are not shown, here as in TFP: a UserWarning.
+    The inverse, and so the density, costs one evaluation of the conditioner. The forward direction
+    costs a few with `gx.networks.MADE`, which solves the triangular system for its own inputs; the
+    result is that of D passes. Any other conditioner takes D passes. `tfb.Invert` exchanges the two
+    directions, as in an inverse autoregressive flow.
 
     Args:
-      shift_and_log_scale_fn: a Keras 3 layer that returns `[..., D, transformer.params_size]`, or a
-        tuple of tensors `[..., D]`; or any callable with TFP's signature, whose log-scale is used
-        as it is given.
-      bijector_fn: a Keras 3 layer as above, or any callable `(y, **condition) -> tfb.Bijector`.
-      is_constant_jacobian: whether the log-scale does not depend on y. Default: `False`.
-      validate_args: whether to check the bijector that `bijector_fn` returns. Default: `False`.
-      unroll_loop: whether the D passes of a callable are unrolled. Default: `False`.
+      conditioner: a Keras 3 layer, called as `layer(y, **condition)`, best a `gx.networks.MADE`; or
+        a callable `(y, D, **condition)`. It returns parameters `[..., D, transformer.params_size]`,
+        or a tuple of tensors `[..., D]`. Any other than MADE must be autoregressive itself, which
+        is not checked.
+      transformer: turns parameters into g: one of `gx.transformers`, or any object with
+        `params_size` and `bijector(params)`.
       event_ndims: rank of an event. Default: 1.
-      name: name of the bijector. Default: `"masked_autoregressive_flow"`, as in TFP.
-      transformer: what the parameters of a Keras layer mean. Default: `gx.transformers.Affine()`.
-      tolerance: relative change below which the forward direction takes a block of dimensions for
-        solved, where there are more than 64. Default: 0, exact.
-
-    Raises:
-      ValueError: where not exactly one of the two functions is given, or a network returns another
-        size.
-
-    Example:
-
-    ```python
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-    import tfp_genext as gx
-
-    network = gx.networks.MADE(3, 2, hidden_units=[32, 32])
-    flow = tfp.distributions.TransformedDistribution(
-        tfp.distributions.MultivariateNormalDiag(loc=tf.zeros([3])),
-        gx.bijectors.MaskedAutoregressive(network),
-    )
-    x, log_prob = flow.experimental_sample_and_log_prob(5, seed=[1, 2])
-    tf.debugging.assert_near(flow.log_prob(tf.identity(x)), log_prob, atol=1e-4)
-    ```
-
-    #### References
-
-    [1]: George Papamakarios, Theo Pavlakou, Iain Murray. Masked Autoregressive Flow for Density
-         Estimation. 2017. https://arxiv.org/abs/1705.07057
-    [2]: Diederik P. Kingma et al. Improving Variational Inference with Inverse Autoregressive Flow.
-         2016. https://arxiv.org/abs/1606.04934
-    """
-
-    def __init__(
-        self,
-        shift_and_log_scale_fn: Callable | None = None,
-        bijector_fn: Callable | None = None,
-        is_constant_jacobian: bool = False,
-        validate_args: bool = False,
-        unroll_loop: bool = False,
-        event_ndims: int = 1,
-        name: str | None = None,
-        *,
-        transformer: Transformer | None = None,
-        tolerance: float = 0.0,
-    ) -> None:
-        parameters = dict(locals())
-        with tf.name_scope(name or "masked_autoregressive_flow") as name:
-            self._gives_bijector = bijector_fn is not None
-            super().__init__(
-                conditioners.one_function(
-                    shift_and_log_scale_fn,
-                    bijector_fn,
-                    transformer,
-                    event_ndims=event_ndims,
-                    takes_units=False,
-                ),
-                Affine() if transformer is None else transformer,
-                event_ndims=event_ndims,
-                unroll_loop=unroll_loop,
-                tolerance=tolerance,
-                is_constant_jacobian=is_constant_jacobian,
-                validate_args=validate_args,
-                parameters=parameters,
-                name=name,
-            )
-
-    def _bijector(self, y: tf.Tensor, **conditions: Any) -> tfb.Bijector:
-        function = self._conditioner
-        if isinstance(function, tracking.KerasNetwork):
-            return super()._bijector(y, **conditions)
-        output = function(y, **conditions)
-        if self._gives_bijector:
-            return conditioners.checked_inner(output, most=0) if self.validate_args else output
-        pair = conditioners.unpacked_pair(output, self._argument, y, axis=-1)
-        return conditioners.shift_and_scale(*pair)
-
-
-class NeuralAutoregressive(Autoregressive):
-    """Neural autoregressive flow: each dimension goes through a monotone network of its own.
-
-    With a rising function F of scalars whose parameters for dimension k come from y_1 ... y_(k-1)
-    (Huang et al., 2018 [1]):
-
-        inverse   x_k = F(y_k; y_1 ... y_(k-1))        all at once
-        forward   y_k = F^-1(x_k; y_1 ... y_(k-1))     by root finding, one after the other
-        log-det   of the inverse: sum_k log F'(y_k)
-
-    The inverse, and so the density, costs one evaluation of the conditioner. F rises whatever the
-    conditioner says: see `gx.transformers.DeepSigmoidal` and `DeepDenseSigmoidal`.
-
-    Args:
-      conditioner: a Keras 3 layer, called as `layer(y, **condition)`, that returns
-        `[..., D, transformer.params_size]` or a tuple of tensors `[..., D]`, best a
-        `gx.networks.MADE`; or a callable `(y, D, **condition)` that returns the same. Any other
-        than MADE must be autoregressive itself, which nobody checks.
+      tolerance: relative change below which the forward direction counts a block of dimensions as
+        solved, if there are more than 64. Default: 0, exact.
+      unroll_loop: whether the D passes of a conditioner that does not solve are unrolled. Default:
+        `False`.
+      is_constant_jacobian: whether the Jacobian is known not to depend on y. Default: `False`.
       validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"neural_autoregressive"`.
-      transformer: the family of F. Default: `gx.transformers.DeepSigmoidal()`.
-      tolerance: as in `gx.bijectors.MaskedAutoregressive`. Default: 0.
+      parameters: arguments of a subclass, as in TFP. Default: those given here.
+      name: name of the bijector. Default: `"autoregressive"`.
 
     Raises:
-      ValueError: where the conditioner is missing or returns another size.
-      TypeError: where `transformer` is no transformer.
+      ValueError: if the conditioner cannot be called, or returns another size.
+      TypeError: if `transformer` is not a transformer.
 
     Example:
 
@@ -155,35 +54,134 @@ class NeuralAutoregressive(Autoregressive):
     import tensorflow as tf
     import tfp_genext as gx
 
-    sigmoidal = gx.transformers.DeepSigmoidal(num_units=4)
-    network = gx.networks.MADE(3, sigmoidal.params_size, hidden_units=[16])
-    layer = gx.bijectors.NeuralAutoregressive(network, transformer=sigmoidal)
+    spline = gx.transformers.Spline(num_bins=4)
+    network = gx.networks.MADE(3, spline.params_size, hidden_units=[32])
+    layer = gx.bijectors.Autoregressive(network, spline)
     y = layer.forward(tf.ones([5, 3]))
     tf.debugging.assert_near(layer.inverse(tf.identity(y)), tf.ones([5, 3]), atol=1e-4)
     ```
 
     #### References
 
-    [1]: Chin-Wei Huang, David Krueger, Alexandre Lacoste, Aaron Courville. Neural Autoregressive
-         Flows. 2018. https://arxiv.org/abs/1804.00779
+    [1]: George Papamakarios, Theo Pavlakou, Iain Murray. Masked Autoregressive Flow for Density
+         Estimation. 2017. https://arxiv.org/abs/1705.07057
     """
+
+    _network = "gx.networks.MADE"
 
     def __init__(
         self,
-        conditioner: Callable,
-        validate_args: bool = False,
-        name: str | None = None,
+        conditioner: Any,
+        transformer: Transformer,
         *,
-        transformer: Transformer | None = None,
+        event_ndims: int = 1,
         tolerance: float = 0.0,
+        unroll_loop: bool = False,
+        is_constant_jacobian: bool = False,
+        validate_args: bool = False,
+        parameters: dict[str, Any] | None = None,
+        name: str = "autoregressive",
     ) -> None:
-        parameters = dict(locals())
-        with tf.name_scope(name or "neural_autoregressive") as name:
+        parameters = dict(locals()) if parameters is None else parameters
+        if not callable(conditioner):
+            expected = "a Keras layer or callable"
+            raise ValueError(checks.message("conditioner", expected, conditioner))
+        with tf.name_scope(name) as name:
+            self._unroll_loop = unroll_loop
+            self._tolerance = checks.non_negative_number("tolerance", tolerance)
             super().__init__(
-                conditioners.checked_network(conditioner),
-                DeepSigmoidal() if transformer is None else transformer,
-                tolerance=tolerance,
+                conditioner,
+                checked_transformer(transformer),
+                event_ndims=checks.positive_int("event_ndims", event_ndims),
+                is_constant_jacobian=is_constant_jacobian,
                 validate_args=validate_args,
                 parameters=parameters,
                 name=name,
             )
+        self._check_params_size()
+
+    def _check_params_size(self) -> None:
+        if not isinstance(self._conditioner, tracking.KerasNetwork):
+            return
+        given = getattr(self._conditioner.network, "params_size", self._transformer.params_size)
+        if given != self._transformer.params_size:
+            raise ValueError(
+                f"`{self._argument}` must return parameters of shape [..., D, "
+                f"{self._transformer.params_size}], as many as `transformer` needs. "
+                f"Received: params_size={given}"
+            )
+
+    @property
+    def static_event_shape(self) -> tf.TensorShape:
+        return tf.TensorShape(tracking.event_shape(self._conditioner))
+
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        checks.event_rank("y", y, self._event_ndims)
+        g = self._conditioned(y, y.shape[-1], **conditions)
+        return g.inverse(y), known_log_det(g.inverse_log_det_jacobian, y, self._event_ndims)
+
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        checks.event_rank("x", x, self._event_ndims)
+        if isinstance(self._conditioner, tracking.KerasNetwork) and self._conditioner.solves:
+            return self._solve(x, conditions)
+        y = self._all_but_one_pass(x, conditions)
+        g = self._conditioned(y, y.shape[-1], **conditions)
+        return g.forward(x), known_log_det(g.forward_log_det_jacobian, x, self._event_ndims)
+
+    def _solve(self, x: tf.Tensor, conditions: dict[str, Any]) -> ValueAndLogDet:
+        """Returns y = g(x; y), which the network finds for its own inputs."""
+        options = {"tolerance": self._tolerance}
+        update = _Forward(self._transformer)
+        y, params = self._conditioner.solve(update, x, options, **conditions)
+        g = self._transformer.bijector(_by_parameter(params))
+        # At y, where it is a formula for all transformers; at x it may be a search.
+        return y, -g.inverse_log_det_jacobian(y, self._event_ndims)
+
+    def _all_but_one_pass(self, x: tf.Tensor, conditions: dict[str, Any]) -> tf.Tensor:
+        """Returns y after D - 1 passes: exact but for its last dimension, which nothing reads."""
+
+        def one_pass(y: tf.Tensor) -> tf.Tensor:
+            return self._conditioned(y, y.shape[-1], **conditions).forward(x)
+
+        event = x.shape[-self._event_ndims :] if x.shape.rank is not None else x.shape
+        size = event.num_elements()
+        if self._unroll_loop:
+            if not size:
+                raise ValueError(
+                    f"The final {self._event_ndims} dimensions of `x` must be known at graph "
+                    f"construction time if `unroll_loop=True`. `x.shape: {x.shape!r}`. "
+                    f"Received: shape {x.shape}"
+                )
+            y = tf.zeros_like(x)
+            for _ in range(size - 1):
+                y = one_pass(y)
+            return y
+        # The first pass is outside the loop, where a function may still create its variables.
+        most = size if size is not None else tf.reduce_prod(tf.shape(x)[-self._event_ndims :])
+        (y,) = tf.while_loop(
+            lambda _: True,
+            lambda y: (one_pass(y),),
+            (one_pass(tf.zeros_like(x)),),
+            maximum_iterations=tf.maximum(most - 2, 0),
+        )
+        return y
+
+
+@dataclasses.dataclass(frozen=True)
+class _Forward:
+    """The forward direction of a transformer, as a function of parameters and noise."""
+
+    transformer: Any
+
+    @property
+    def heavy(self) -> bool:
+        """Whether it takes long to trace."""
+        return getattr(self.transformer, "heavy", False)
+
+    def __call__(self, params: Any, x: tf.Tensor) -> tf.Tensor:
+        return self.transformer.bijector(_by_parameter(params)).forward(x)
+
+
+def _by_parameter(params: Any) -> Any:
+    """Returns the parameters that a network's `solve` gives as tensors of the shape of x."""
+    return tf.unstack(params, axis=-1) if tf.is_tensor(params) else params

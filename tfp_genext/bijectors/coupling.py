@@ -1,277 +1,53 @@
-"""Coupling layers: the masked half stays, and says how the other half moves."""
+"""The coupling layer: a masked part stays, and parameterises the transformation of the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import abc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import masks
-from tfp_genext.bijectors import conditioner as conditioners
-from tfp_genext.bijectors.coupling_mask import Coupling
-from tfp_genext.core import tracking
-from tfp_genext.transformers import Additive, Affine, Spline, Transformer
+from tfp_genext.bijectors.conditioner import checked_conditioner
+from tfp_genext.core import checks, tracking
+from tfp_genext.core.bijector import ConditionerBijector, ValueAndLogDet, known_log_det
+from tfp_genext.transformers.base import Transformer, checked_transformer
 
 
-class AffineCoupling(Coupling):
-    """Affine coupling layer of Real NVP, on Keras 3 networks; a drop-in for `tfb.RealNVP`.
+class Coupling(ConditionerBijector):
+    """Coupling layer of any mask, conditioner and transformer.
 
-    With x split into the masked part x0 and the rest x1 (Dinh et al., 2017 [1]):
-
-        forward   y0 = x0,  y1 = exp(log_scale(x0)) * x1 + shift(x0)
-        inverse   x0 = y0,  x1 = (y1 - shift(y0)) * exp(-log_scale(y0))
-        log-det   sum(log_scale(x0))
-
-    Both directions cost one evaluation of the network.
-
-    Code written for `tfb.RealNVP` works after changing the name: every keyword means the same.
-    What is new is that `shift_and_log_scale_fn` may be a Keras 3 layer, called as
-    `layer(x0, **condition)`, whose variables the bijector shows and trains. Variables inside a
-    template of TensorFlow 1 or a Python function are not shown, here as in TFP: a UserWarning.
-
-    Args:
-      num_masked: how many units are masked, that is stay unchanged; the last ones where negative.
-      fraction_masked: the same as a fraction of the event size, in (-1, 1).
-      shift_and_log_scale_fn: a Keras 3 layer that returns `[..., n, transformer.params_size]`, or a
-        tuple of tensors `[..., n]`, with n the number of units that move; or any callable with
-        TFP's signature `(x0, n, **condition) -> (shift, log_scale)`, whose log-scale is used as it
-        is given.
-      bijector_fn: a Keras 3 layer as above, or any callable with TFP's signature
-        `(x0, n, **condition) -> tfb.Bijector`.
-      is_constant_jacobian: whether the log-scale does not depend on x0. Default: `False`.
-      validate_args: whether to check the bijector that `bijector_fn` returns. Default: `False`.
-      name: name of the bijector. Default: `"real_nvp"`, as in TFP.
-      mask: boolean vector `[D]`, True where a unit stays; instead of `num_masked`. For events of
-        higher rank, of their last axis, or of the whole event, as `gx.masks.checkerboard`: then the
-        conditioner sees zeros for what moves, and gives parameters for all.
-      transformer: what the parameters of a Keras layer mean. Default: `gx.transformers.Affine()`,
-        a shift and the exponential of a bounded log-scale.
-      event_ndims: rank of an event, 3 for images. Default: 1.
-
-    Raises:
-      ValueError: where not exactly one way of masking and one of the two functions is given; where
-        the mask does not fit the event; where a network returns another size.
-      TypeError: where `num_masked` is no integer, `fraction_masked` no float, `mask` not boolean or
-        `transformer` not a transformer.
-
-    Example:
-
-    ```python
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-    import tfp_genext as gx
-
-    network = gx.networks.MLP([2, 2], hidden_units=[32, 32])
-    coupling = gx.bijectors.AffineCoupling(num_masked=1, shift_and_log_scale_fn=network)
-    flow = tfp.distributions.TransformedDistribution(
-        tfp.distributions.MultivariateNormalDiag(loc=tf.zeros([3])), coupling
-    )
-    assert flow.log_prob(tf.zeros([5, 3])).shape == [5]
-    assert len(flow.trainable_variables) == 6
-    ```
-
-    #### References
-
-    [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
-         https://arxiv.org/abs/1605.08803
-    """
-
-    def __init__(
-        self,
-        num_masked: int | None = None,
-        fraction_masked: float | None = None,
-        shift_and_log_scale_fn: Callable | None = None,
-        bijector_fn: Callable | None = None,
-        is_constant_jacobian: bool = False,
-        validate_args: bool = False,
-        name: str | None = None,
-        *,
-        mask: Sequence[bool] | np.ndarray | None = None,
-        transformer: Transformer | None = None,
-        event_ndims: int = 1,
-    ) -> None:
-        mask = masks.hashable(mask, event_ndims)
-        parameters = dict(locals())
-        name = name or "real_nvp"
-        with tf.name_scope(name) as name:
-            self._gives_bijector = bijector_fn is not None
-            super().__init__(
-                num_masked,
-                fraction_masked,
-                mask,
-                conditioners.one_function(
-                    shift_and_log_scale_fn,
-                    bijector_fn,
-                    transformer,
-                    event_ndims=event_ndims,
-                    takes_units=True,
-                ),
-                is_constant_jacobian=is_constant_jacobian,
-                event_ndims=event_ndims,
-                validate_args=validate_args,
-                parameters=parameters,
-                name=name,
-            )
-            self._transformer = Affine() if transformer is None else transformer
-
-    def _bijector(self, x0: tf.Tensor, num_units: int, **conditions: Any) -> tfb.Bijector:
-        function = self._conditioner
-        if isinstance(function, tracking.KerasNetwork):
-            return conditioners.transformed_params(
-                function,
-                self._transformer,
-                x0,
-                num_units,
-                argument=self._argument,
-                **conditions,
-            )
-        if self._gives_bijector:
-            inner = function(x0, num_units, **conditions)
-            return conditioners.checked_inner(inner, most=1) if self.validate_args else inner
-        output = function(x0, num_units, **conditions)
-        pair = conditioners.unpacked_pair(output, self._argument, x0, axis=0)
-        return conditioners.shift_and_scale(*pair)
-
-
-class TransformedCoupling(Coupling):
-    """A coupling layer whose conditioner gives the parameters of a transformer; abstract."""
-
-    def __init__(
-        self,
-        num_masked: int | None,
-        fraction_masked: float | None,
-        mask: Any,
-        conditioner: Any,
-        transformer: Transformer,
-        *,
-        event_ndims: int,
-        **kwargs: Any,
-    ) -> None:
-        self._transformer = conditioners.checked_transformer(transformer)
-        network = conditioners.checked_network(conditioner, event_ndims=event_ndims)
-        super().__init__(
-            num_masked, fraction_masked, mask, network, event_ndims=event_ndims, **kwargs
-        )
-
-    def _bijector(self, x0: tf.Tensor, num_units: int, **conditions: Any) -> tfb.Bijector:
-        return conditioners.transformed_params(
-            self._conditioner,
-            self._transformer,
-            x0,
-            num_units,
-            argument=self._argument,
-            **conditions,
-        )
-
-
-class AdditiveCoupling(TransformedCoupling):
-    """Additive coupling layer of NICE.
-
-    With x split into the masked part x0 and the rest x1 (Dinh et al., 2015 [1]):
-
-        forward   y0 = x0,  y1 = x1 + shift(x0)
-        inverse   x0 = y0,  x1 = y1 - shift(y0)
-        log-det   0
-
-    Both directions cost one evaluation of the network. The Jacobian depends on x though its
-    determinant does not, so `is_constant_jacobian` is `False`: TFP would otherwise take the layer
-    for affine and return wrong means.
-
-    Args:
-      num_masked: how many units are masked, that is stay unchanged; the last ones where negative.
-      fraction_masked: the same as a fraction of the event size, in (-1, 1).
-      conditioner: a Keras 3 layer, called as `layer(x0, **condition)`, that returns the shift,
-        `[..., n]` or `[..., n, 1]`; or a callable `(x0, n, **condition) -> shift`.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"additive_coupling"`.
-      mask: boolean vector `[D]`, True where a unit stays; instead of `num_masked`. For events of
-        higher rank, of their last axis, or of the whole event, as `gx.masks.checkerboard`: then the
-        conditioner sees zeros for what moves, and gives parameters for all.
-      event_ndims: rank of an event, 3 for images. Default: 1.
-
-    Raises:
-      ValueError: where not exactly one way of masking is given, the conditioner is missing, the
-        mask does not fit the event, or the network returns another size.
-      TypeError: where `num_masked` is no integer, `fraction_masked` no float or `mask` not boolean.
-
-    Example:
-
-    ```python
-    import tensorflow as tf
-    import tfp_genext as gx
-
-    nice = gx.bijectors.AdditiveCoupling(1, conditioner=lambda x0, n: tf.repeat(x0, n, axis=-1))
-    assert nice.forward([1.0, 2.0, 3.0]).numpy().tolist() == [1.0, 3.0, 4.0]
-    ```
-
-    #### References
-
-    [1]: Laurent Dinh, David Krueger, Yoshua Bengio. NICE: Non-linear Independent Components
-         Estimation. 2015. https://arxiv.org/abs/1410.8516
-    """
-
-    def __init__(
-        self,
-        num_masked: int | None = None,
-        fraction_masked: float | None = None,
-        conditioner: Callable | None = None,
-        validate_args: bool = False,
-        name: str | None = None,
-        *,
-        mask: Sequence[bool] | np.ndarray | None = None,
-        event_ndims: int = 1,
-    ) -> None:
-        mask = masks.hashable(mask, event_ndims)
-        parameters = dict(locals())
-        with tf.name_scope(name or "additive_coupling") as name:
-            super().__init__(
-                num_masked,
-                fraction_masked,
-                mask,
-                conditioner,
-                Additive(),
-                event_ndims=event_ndims,
-                validate_args=validate_args,
-                parameters=parameters,
-                name=name,
-            )
-
-
-class SplineCoupling(TransformedCoupling):
-    """Coupling layer of neural spline flows: the moved half goes through monotone splines.
-
-    With x split into the masked part x0 and the rest x1, and a spline g whose bins and slopes come
-    from x0 (Durkan et al., 2019 [1]):
+    With x split into the masked part x0 and the rest x1, and a bijector g of scalars whose
+    parameters the conditioner computes from x0 (Dinh et al., 2017 [1]):
 
         forward   y0 = x0,  y1 = g(x1; x0)
         inverse   x0 = y0,  x1 = g^-1(y1; y0)
-        log-det   sum(log g'(x1; x0))
+        log-det   sum(log|dg/dx1|)
 
-    Both directions cost one evaluation of the network, and are formulas. Outside the interval of
-    the spline a unit stays as it is.
+    Both directions cost one evaluation of the conditioner.
 
     Args:
-      num_masked: how many units are masked, that is stay unchanged; the last ones where negative.
-      fraction_masked: the same as a fraction of the event size, in (-1, 1).
-      conditioner: a Keras 3 layer, called as `layer(x0, **condition)`, that returns
-        `[..., n, transformer.params_size]` or a tuple of tensors `[..., n]`; or a callable
-        `(x0, n, **condition)` that returns the same.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"spline_coupling"`.
-      mask: boolean vector `[D]`, True where a unit stays; instead of `num_masked`. For events of
-        higher rank, of their last axis, or of the whole event, as `gx.masks.checkerboard`: then the
-        conditioner sees zeros for what moves, and gives parameters for all.
-      transformer: the splines. Default: `gx.transformers.Spline()`.
+      mask: boolean vector `[D]`, True for units that stay. For events of higher rank it is that of
+        their last axis, or of the whole event, as `gx.masks.checkerboard`: then the conditioner
+        sees zeros in place of the units that move, and returns parameters for all. Without any
+        True, the conditioner must take a context. A function from the size of the last axis to such
+        a vector will do if that size is not known yet.
+      conditioner: a Keras 3 layer, called as `layer(x0, **condition)`, or a callable `(x0, n,
+        **condition)`, that returns parameters `[..., n, transformer.params_size]` for the n units
+        that move, or a tuple of tensors `[..., n]`.
+      transformer: turns parameters into g: one of `gx.transformers`, or any object with
+        `params_size` and `bijector(params)`.
       event_ndims: rank of an event, 3 for images. Default: 1.
+      is_constant_jacobian: whether the Jacobian is known not to depend on x. Default: `False`.
+      validate_args: passed to `tfb.Bijector`. Default: `False`.
+      parameters: arguments of a subclass, as in TFP. Default: those given here.
+      name: name of the bijector. Default: `"coupling"`.
 
     Raises:
-      ValueError: where not exactly one way of masking is given, the conditioner is missing, the
-        mask does not fit the event, or the network returns another size.
-      TypeError: where `num_masked` is no integer, `fraction_masked` no float, `mask` not boolean or
-        `transformer` no transformer.
+      ValueError: if the mask does not fit the event, or the conditioner returns another size.
+      TypeError: if the mask is not boolean, or `transformer` is not a transformer.
 
     Example:
 
@@ -281,39 +57,176 @@ class SplineCoupling(TransformedCoupling):
 
     spline = gx.transformers.Spline(num_bins=4)
     network = gx.networks.MLP([2, spline.params_size], hidden_units=[32])
-    coupling = gx.bijectors.SplineCoupling(1, conditioner=network, transformer=spline)
-    assert coupling.forward(tf.zeros([5, 3])).shape == [5, 3]
+    coupling = gx.bijectors.Coupling([True, False, False], network, spline)
+    y = coupling.forward(tf.zeros([5, 3]))
+    assert y.shape == [5, 3] and coupling.inverse_log_det_jacobian(y, 1).shape == [5]
     ```
 
     #### References
 
-    [1]: Conor Durkan, Artur Bekasov, Iain Murray, George Papamakarios. Neural Spline Flows. 2019.
-         https://arxiv.org/abs/1906.04032
+    [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
+         https://arxiv.org/abs/1605.08803
     """
+
+    _network = "gx.networks.MLP"
 
     def __init__(
         self,
-        num_masked: int | None = None,
-        fraction_masked: float | None = None,
-        conditioner: Callable | None = None,
-        validate_args: bool = False,
-        name: str | None = None,
+        mask: Any,
+        conditioner: Any,
+        transformer: Transformer,
         *,
-        mask: Sequence[bool] | np.ndarray | None = None,
-        transformer: Transformer | None = None,
         event_ndims: int = 1,
+        is_constant_jacobian: bool = False,
+        validate_args: bool = False,
+        parameters: dict[str, Any] | None = None,
+        name: str = "coupling",
     ) -> None:
-        mask = masks.hashable(mask, event_ndims)
-        parameters = dict(locals())
-        with tf.name_scope(name or "spline_coupling") as name:
+        event_ndims = checks.positive_int("event_ndims", event_ndims)
+        if not callable(mask):
+            mask = masks.hashable(mask, event_ndims, may_be_empty=_takes_context(conditioner))
+        parameters = dict(locals()) if parameters is None else parameters
+        with tf.name_scope(name) as name:
+            self._mask: Any = mask if callable(mask) else np.array(mask)
             super().__init__(
-                num_masked,
-                fraction_masked,
-                mask,
-                conditioner,
-                Spline() if transformer is None else transformer,
+                checked_conditioner("conditioner", conditioner),
+                checked_transformer(transformer),
                 event_ndims=event_ndims,
+                is_constant_jacobian=is_constant_jacobian,
                 validate_args=validate_args,
                 parameters=parameters,
                 name=name,
             )
+
+    def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        parts = self._parts("x", x)
+        x0, x1 = parts.split(x)
+        g = self._conditioned(x0, x1.shape[-1], **conditions)
+        y = parts.merge(x0, g.forward(x1), widened=bool(conditions))
+        return y, parts.log_det(g.forward_log_det_jacobian, x1)
+
+    def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
+        parts = self._parts("y", y)
+        y0, y1 = parts.split(y)
+        g = self._conditioned(y0, y1.shape[-1], **conditions)
+        x = parts.merge(y0, g.inverse(y1), widened=bool(conditions))
+        return x, parts.log_det(g.inverse_log_det_jacobian, y1)
+
+    def _parts(self, name: str, x: tf.Tensor) -> _Parts:
+        checks.event_rank(name, x, self._event_ndims)
+        if callable(self._mask):
+            size = x.shape[-1] if x.shape.rank else None
+            return _AxisParts(self._mask(size), self._event_ndims)
+        event = x.shape[-self._mask.ndim :] if x.shape.rank else tf.TensorShape(self._mask.shape)
+        if self._mask.ndim > 1:
+            return _GridParts(self._mask, event)
+        if event[-1] not in (None, self._mask.size):
+            raise ValueError(
+                f"`mask` must be of the event size {event[-1]}. Received: size {self._mask.size}"
+            )
+        return _AxisParts(self._mask, self._event_ndims)
+
+    @property
+    def static_event_shape(self) -> tf.TensorShape:
+        sides = [None] * (self._event_ndims - 1)
+        seen = tracking.seen_units(self._conditioner)
+        if callable(self._mask):
+            moved = tracking.moved_units(self._conditioner)
+            size = None if seen is None or moved is None else seen + moved
+            return tf.TensorShape([*sides, size])
+        if self._mask.ndim == 1:
+            return tf.TensorShape([*sides, self._mask.size])
+        # The mask of a grid may have one channel for all of them; the network sees them all.
+        return tf.TensorShape([*self._mask.shape[:-1], seen])
+
+
+def _takes_context(conditioner: Any) -> bool:
+    return callable(conditioner) and tracking.takes(conditioner, "conditional_input")
+
+
+class _Parts(abc.ABC):
+    """The masked and the transformed part of an event."""
+
+    @abc.abstractmethod
+    def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the part that the conditioner sees, and the part that the transformer acts on."""
+
+    @abc.abstractmethod
+    def merge(self, masked: tf.Tensor, moved: tf.Tensor, *, widened: bool) -> tf.Tensor:
+        """Returns the whole event; a context may have widened the batch of the moved part."""
+
+    @abc.abstractmethod
+    def log_det(self, method: Callable, x: tf.Tensor) -> tf.Tensor | None:
+        """Returns the log-determinant that a method of the transformer gives at the moved part."""
+
+
+class _AxisParts(_Parts):
+    """Splits the last axis into masked and transformed units, which alone are computed."""
+
+    def __init__(self, mask: np.ndarray, event_ndims: int) -> None:
+        self._event_ndims = event_ndims
+        self._masked, self._moved = np.flatnonzero(mask), np.flatnonzero(~mask)
+        count = len(self._masked)
+        self._first = bool(mask[:count].all())
+        self._last = bool(mask[len(mask) - count :].all())
+
+    def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # tf.split, not slices: its gradient is a single concatenation.
+        if self._first:
+            masked, moved = tf.split(x, [len(self._masked), len(self._moved)], axis=-1)
+            return masked, moved
+        if self._last:
+            moved, masked = tf.split(x, [len(self._moved), len(self._masked)], axis=-1)
+            return masked, moved
+        return tf.gather(x, self._masked, axis=-1), tf.gather(x, self._moved, axis=-1)
+
+    def merge(self, masked: tf.Tensor, moved: tf.Tensor, *, widened: bool) -> tf.Tensor:
+        if widened:
+            masked = _with_batch_of(masked, moved)
+        if not self._first and self._last:
+            return tf.concat([moved, masked], axis=-1)
+        merged = tf.concat([masked, moved], axis=-1)
+        if self._first:
+            return merged
+        return tf.gather(merged, np.argsort(np.r_[self._masked, self._moved]), axis=-1)
+
+    def log_det(self, method: Callable, x: tf.Tensor) -> tf.Tensor | None:
+        return known_log_det(method, x, self._event_ndims)
+
+
+def _with_batch_of(masked: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+    if masked.shape.rank is None or moved.shape.rank is None:
+        return masked
+    batch = moved.shape[:-1]
+    if batch.is_fully_defined() and masked.shape[:-1] == batch:
+        return masked
+    return tf.broadcast_to(masked, tf.concat([tf.shape(moved)[:-1], masked.shape[-1:]], axis=0))
+
+
+class _GridParts(_Parts):
+    """Masks entries anywhere in an event; the transformer acts on all, and must be elementwise."""
+
+    def __init__(self, mask: np.ndarray, event: tf.TensorShape) -> None:
+        # Along channels alone: a side of 1 would take images of any size, and so would the noise.
+        sides, channels = zip(mask.shape[:-1], event[:-1], strict=True), event[-1]
+        fits = all(m == e or e is None for m, e in sides)
+        if not fits or mask.shape[-1] not in (1, channels or mask.shape[-1]):
+            raise ValueError(
+                f"`mask` must broadcast to events of shape {event}, along their last axis. "
+                f"Received: shape {mask.shape}"
+            )
+        self._mask = mask
+
+    def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.where(self._mask, x, tf.zeros_like(x)), x
+
+    def merge(self, masked: tf.Tensor, moved: tf.Tensor, *, widened: bool) -> tf.Tensor:
+        return tf.where(self._mask, masked, moved)
+
+    def log_det(self, method: Callable, x: tf.Tensor) -> tf.Tensor | None:
+        log_det = known_log_det(method, x, 0)
+        if log_det is None:
+            return None
+        # A bijector of constant Jacobian returns one number for all entries.
+        log_det = tf.where(self._mask, tf.zeros_like(log_det + x), log_det)
+        return tf.reduce_sum(log_det, axis=list(range(-self._mask.ndim, 0)))

@@ -1,16 +1,17 @@
-"""One evaluation gives both value and log-determinant."""
+"""Base classes of bijectors: one evaluation gives both value and log-determinant."""
 
 from __future__ import annotations
 
 import abc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext.core import checks, leading_dims
+from tfp_genext.core import checks, leading_dims, tracking
+from tfp_genext.core.hidden_variables import ShowsVariables
 
 ValueAndLogDet = tuple[tf.Tensor, tf.Tensor | None]
 
@@ -106,14 +107,6 @@ class OneEvaluationBijector(tfb.Bijector):
         return {}
 
 
-def log_det_if_any(log_det: Callable[[], tf.Tensor]) -> tf.Tensor | None:
-    """Returns the log-determinant of a user's bijector; `None` where it knows only its values."""
-    try:
-        return log_det()
-    except NotImplementedError:
-        return None
-
-
 def _required(log_det: tf.Tensor | None) -> tf.Tensor:
     if log_det is None:
         raise NotImplementedError("The inner bijector implements no log-determinant.")
@@ -127,3 +120,72 @@ def _remember(attributes: dict[str, Any], output: tf.Tensor, ildj: tf.Tensor | N
     # output would be stale after an assignment, and cut off from the gradient tape that comes next.
     attributes["ildj"] = ildj
     weakref.finalize(output, attributes.pop, "ildj", None).atexit = False
+
+
+class ConditionerBijector(OneEvaluationBijector, ShowsVariables):
+    """A bijector that acts through a transformer, on parameters from a conditioner; abstract.
+
+    Args:
+      conditioner: a Keras layer, called as `conditioner(visible, **conditions)`; or another
+        callable, called as `conditioner(visible, num_units, **conditions)`. It returns parameters
+        `[..., num_units, params_size]`, or a tuple of `params_size` tensors `[..., num_units]`; a
+        single parameter may come as `[..., num_units]`.
+      transformer: has `params_size`, and `bijector(params)` that returns a scalar bijector.
+      event_ndims: rank of an event.
+      **kwargs: passed to `tfb.Bijector`.
+    """
+
+    def __init__(
+        self, conditioner: Any, transformer: Any, *, event_ndims: int, **kwargs: Any
+    ) -> None:
+        self._conditioner = tracking.track(conditioner, event_ndims=event_ndims)
+        self._transformer = transformer
+        self._event_ndims = event_ndims
+        super().__init__(forward_min_event_ndims=event_ndims, **kwargs)
+        self._watch(self._conditioner)
+
+    @property
+    def conditional_event_shape(self) -> tuple[int, ...] | None:
+        return tracking.conditional_event_shape(self._conditioner)
+
+    def takes(self, condition: str) -> bool:
+        return tracking.takes(self._conditioner, condition)
+
+    def _bijector(self, visible: tf.Tensor, num_units: int, **conditions: Any) -> tfb.Bijector:
+        function = self._conditioner
+        if isinstance(function, tracking.KerasNetwork):
+            output, name = function(visible, **conditions), function.network.name
+        else:
+            output = function(visible, num_units, **conditions)
+            name = getattr(function, "__name__", type(function).__name__)
+        output = tf.nest.map_structure(tf.convert_to_tensor, output)
+        size = self._transformer.params_size
+        params = _unstacked(output, size, num_units)
+        if params is None:
+            shapes = tf.nest.map_structure(lambda t: t.shape.as_list(), output)
+            raise ValueError(
+                f"`{self._argument}` must return parameters of shape [..., {num_units}, {size}], "
+                f"or a tuple of {size} of shape [..., {num_units}]. "
+                f"Received: shape {shapes} from the network `{name}`"
+            )
+        return self._transformer.bijector(params)
+
+
+def _unstacked(output: Any, size: int, num_units: int) -> Sequence[tf.Tensor] | None:
+    """Returns parameters as `size` tensors `[..., num_units]`; `None` if the shape is another."""
+    if isinstance(output, (list, tuple)):
+        fits = len(output) == size and all(t.shape[-1:] == [num_units] for t in output)
+        return output if fits else None
+    if output.shape[-2:] == [num_units, size]:
+        return tf.unstack(output, axis=-1)
+    if size == 1 and output.shape[-1:] == [num_units]:
+        return [output]
+    return None
+
+
+def known_log_det(method: Callable, x: tf.Tensor, event_ndims: int) -> tf.Tensor | None:
+    """Returns a log-determinant; `None` if the bijector implements only its values."""
+    try:
+        return method(x, event_ndims)
+    except NotImplementedError:
+        return None

@@ -13,9 +13,9 @@ from tfp_genext.core import checks
 from tfp_genext.flows.plan import (
     Permutation,
     VectorPlan,
-    checked_transformer,
     standard_logistic,
     standard_normal,
+    transformer_or_affine,
 )
 from tfp_genext.networks import MADE
 from tfp_genext.transformers import MixtureOfGaussians, Transformer
@@ -100,7 +100,7 @@ def maf(
         dtype,
         smallest=1,
     )
-    layer = masked_layers(plan, checked_transformer(transformer), tolerance)
+    layer = autoregressive_layers(plan, transformer_or_affine(transformer), tolerance)
     steps = plan.steps(layer, permutation, act_norm, every=1)
     if num_components is None:
         return plan.transformed(standard_normal, steps, validate_args, name)
@@ -108,7 +108,7 @@ def maf(
         raise ValueError(checks.message("base", "None beside `num_components`", base))
     mixture = MixtureOfGaussians(num_components=num_components)
     # On logistic noise this layer's density is that of its mixtures.
-    steps.append(masked_layers(plan, mixture, tolerance)(plan.num_layers))
+    steps.append(autoregressive_layers(plan, mixture, tolerance)(plan.num_layers))
     return plan.transformed(standard_logistic, steps, validate_args, name)
 
 
@@ -184,23 +184,20 @@ def iaf(
         dtype,
         smallest=1,
     )
-    layer = masked_layers(plan, checked_transformer(transformer), tolerance)
+    layer = autoregressive_layers(plan, transformer_or_affine(transformer), tolerance)
     steps = plan.steps(lambda i: tfb.Invert(layer(i)), permutation, act_norm, every=1)
     return plan.transformed(standard_normal, steps, validate_args, name)
 
 
-def masked_layers(
-    plan: VectorPlan,
-    transformer: Transformer,
-    tolerance: float,
-    bijector: Callable = bijectors.MaskedAutoregressive,
+def autoregressive_layers(
+    plan: VectorPlan, transformer: Transformer, tolerance: float
 ) -> Callable[[int], tfb.Bijector]:
-    """Returns a function that makes the autoregressive layer of a number."""
+    """Returns a factory: layer index to autoregressive layer."""
 
     def layer(i: int) -> tfb.Bijector:
         network = plan.built(
             MADE, plan.size, transformer.params_size, inputs=plan.size, index=i, unstacked=True
         )
-        return bijector(network, transformer=transformer, tolerance=tolerance)
+        return bijectors.Autoregressive(network, transformer, tolerance=tolerance)
 
     return layer

@@ -11,18 +11,18 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors
+from tfp_genext import bijectors, masks
 from tfp_genext.core import checks
 from tfp_genext.flows.plan import (
     Permutation,
     VectorPlan,
     checked_data_bijector,
-    checked_transformer,
     standard_logistic,
     standard_normal,
+    transformer_or_affine,
 )
 from tfp_genext.networks import MLP
-from tfp_genext.transformers import Transformer
+from tfp_genext.transformers import Additive, Transformer
 
 
 def real_nvp(
@@ -88,7 +88,7 @@ def real_nvp(
     [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
          https://arxiv.org/abs/1605.08803
     """
-    transformer = checked_transformer(transformer)
+    transformer = transformer_or_affine(transformer)
     plan = VectorPlan(
         event_shape,
         num_layers,
@@ -179,14 +179,7 @@ def nice(
         smallest=2,
     )
 
-    def layer(i: int) -> tfb.Bijector:
-        num_masked, visible, moved = _halves(plan, i)
-        network = plan.built(MLP, (moved, 1), inputs=visible, index=i, unstacked=True)
-        if not image:
-            return bijectors.AdditiveCoupling(num_masked, conditioner=network)
-        odd = np.arange(plan.size) % 2 == 1
-        return bijectors.AdditiveCoupling(mask=odd if i % 2 == 0 else ~odd, conditioner=network)
-
+    layer = coupling_layers(plan, Additive(), _odd_and_even if image else _halves)
     steps = plan.steps(layer, permutation, act_norm, every=2)
     scaling = tfb.Scale(log_scale=tf.Variable(tf.zeros([plan.size], plan.dtype), name="log_scale"))
     outer = checked_data_bijector(data_bijector, plan.dtype)
@@ -195,22 +188,33 @@ def nice(
     return plan.transformed(standard_logistic, [*outer, *steps, scaling], validate_args, name)
 
 
-def coupling_layers(plan: VectorPlan, transformer: Transformer) -> Callable[[int], tfb.Bijector]:
-    """Returns a function that makes the coupling layer of a number."""
+def _halves(size: int, i: int) -> np.ndarray:
+    """Returns a mask of the first half of the units for even layers, of the other for odd ones."""
+    half = size // 2
+    return masks.prefix_mask(size, half if i % 2 == 0 else half - size)
+
+
+def _odd_and_even(size: int, i: int) -> np.ndarray:
+    """Returns a mask of the odd units for even layers, of the even units for odd ones."""
+    return np.arange(size) % 2 == (i + 1) % 2
+
+
+def coupling_layers(
+    plan: VectorPlan, transformer: Transformer, mask_of: Callable[[int, int], np.ndarray] = _halves
+) -> Callable[[int], tfb.Bijector]:
+    """Returns a factory: layer index to coupling layer.
+
+    Args:
+      plan: arguments of the recipe.
+      transformer: of all layers.
+      mask_of: from the event size and the layer index to a mask. Default: the halves in turn.
+    """
 
     def layer(i: int) -> tfb.Bijector:
-        num_masked, visible, moved = _halves(plan, i)
-        shape = (moved, transformer.params_size)
+        mask = mask_of(plan.size, i)
+        visible = int(mask.sum())
+        shape = (plan.size - visible, transformer.params_size)
         network = plan.built(MLP, shape, inputs=visible, index=i, unstacked=True)
-        return bijectors.AffineCoupling(
-            num_masked, shift_and_log_scale_fn=network, transformer=transformer
-        )
+        return bijectors.Coupling(mask, network, transformer)
 
     return layer
-
-
-def _halves(plan: VectorPlan, i: int) -> tuple[int, int, int]:
-    """Returns the signed mask size, the masked and the moved number: the halves alternate."""
-    half = plan.size // 2
-    num_masked = half if i % 2 == 0 else half - plan.size
-    return num_masked, abs(num_masked), plan.size - abs(num_masked)

@@ -13,7 +13,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_genext import support
 from tfp_genext.core import checks
-from tfp_genext.flows.plan import checked_transformer, dtypes
+from tfp_genext.flows.plan import dtypes, transformer_or_affine
 from tfp_genext.flows.scales import GlowPlan, RealNVPPlan, of_images
 from tfp_genext.transformers import Transformer
 
@@ -93,7 +93,7 @@ def glow(
     plan = GlowPlan(
         num_steps=checks.one_or_each("num_steps", num_steps, num_levels, "level"),
         hidden_channels=checks.one_or_each("hidden_channels", hidden_channels, num_levels, "level"),
-        transformer=checked_transformer(transformer),
+        transformer=transformer_or_affine(transformer),
         learned_prior=learned_prior,
         activation=activation,
         context_shape=conditional_event_shape,
@@ -181,7 +181,7 @@ def real_nvp_images(
     plan = RealNVPPlan(
         hidden_channels=checks.one_or_each("hidden_channels", hidden_channels, num_levels, "level"),
         num_blocks=checks.positive_int("num_blocks", num_blocks),
-        transformer=checked_transformer(transformer),
+        transformer=transformer_or_affine(transformer),
         activation=activation,
         context_shape=conditional_event_shape,
         layer_dtype=layer_dtype,

@@ -7,11 +7,12 @@ from typing import Any
 
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, masks
-from tfp_genext.flows.autoregressive import masked_layers
+from tfp_genext import masks
+from tfp_genext.flows.autoregressive import autoregressive_layers
 from tfp_genext.flows.coupling import coupling_layers
-from tfp_genext.flows.plan import Permutation, VectorPlan, checked_transformer, standard_normal
+from tfp_genext.flows.plan import Permutation, VectorPlan, standard_normal
 from tfp_genext.transformers import DeepSigmoidal, Spline, Transformer
+from tfp_genext.transformers.base import checked_transformer
 
 
 def nsf(
@@ -93,7 +94,7 @@ def nsf(
         smallest=1 if autoregressive else 2,
     )
     if autoregressive:
-        layer, every = masked_layers(plan, spline, tolerance), 1
+        layer, every = autoregressive_layers(plan, spline, tolerance), 1
     else:
         layer, every = coupling_layers(plan, spline), 2
     steps = plan.steps(layer, permutation, act_norm, every=every)
@@ -175,6 +176,6 @@ def naf(
         dtype,
         smallest=1,
     )
-    layer = masked_layers(plan, monotone, tolerance, bijectors.NeuralAutoregressive)
+    layer = autoregressive_layers(plan, monotone, tolerance)
     steps = plan.steps(layer, permutation, act_norm, every=1)
     return plan.transformed(standard_normal, steps, validate_args, name)

@@ -13,6 +13,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_genext import bijectors, support
 from tfp_genext.core import checks
 from tfp_genext.transformers import Affine, Transformer
+from tfp_genext.transformers.base import checked_transformer
 
 Permutation = Callable[[int, int], Sequence[int]]
 
@@ -154,9 +155,6 @@ def checked_data_bijector(bijector: Any, dtype: tf.DType) -> list[tfb.Bijector]:
     return [bijector]
 
 
-def checked_transformer(transformer: Any) -> Transformer:
-    """Returns a transformer, `Affine()` for `None`."""
-    transformer = Affine() if transformer is None else transformer
-    if not isinstance(transformer, Transformer):
-        raise TypeError(checks.message("transformer", "a gx.transformers.Transformer", transformer))
-    return transformer
+def transformer_or_affine(transformer: Any) -> Transformer:
+    """Returns a checked transformer; `Affine()` for `None`."""
+    return Affine() if transformer is None else checked_transformer(transformer)

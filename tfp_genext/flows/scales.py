@@ -7,14 +7,15 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import bijectors, masks, support
-from tfp_genext.flows.plan import checked_data_bijector, checked_transformer, new_act_norm
+from tfp_genext.flows.plan import checked_data_bijector, new_act_norm
 from tfp_genext.networks import ConvNet, MovingMoments
-from tfp_genext.transformers import Additive, Transformer
+from tfp_genext.transformers import Affine, Transformer
 
 
 def standard_normal_image(shape: Sequence[int], dtype: tf.DType) -> tfd.Distribution:
@@ -64,22 +65,18 @@ class ImagePlan(abc.ABC):
         return bijectors.Partial(inner, kept)
 
     def coupling(
-        self,
-        hidden: int | None,
-        visible: int,
-        moved: int,
-        transformer: Transformer,
-        **masking: Any,
+        self, mask: np.ndarray, channels: int, hidden: int | None, transformer: Transformer
     ) -> tfb.Bijector:
         """Returns a coupling on a new network.
 
         Args:
+          mask: of the channels, `[C]`, or of the pixels, `[H, W, 1]`.
+          channels: number of channels, C.
           hidden: width of the network; `None` for a single convolution.
-          visible: how many channels the network sees.
-          moved: how many channels the coupling moves.
-          transformer: how it moves them.
-          **masking: how channels are told apart.
+          transformer: of the coupling.
         """
+        # Under a mask of pixels the network sees all channels, and moves all.
+        visible, moved = (int(mask.sum()), int((~mask).sum())) if mask.ndim == 1 else [channels] * 2
         network = ConvNet(
             [moved, transformer.params_size],
             hidden,
@@ -90,11 +87,7 @@ class ImagePlan(abc.ABC):
             dtype=self.layer_dtype,
         )
         network.build((None, None, None, visible))
-        if isinstance(transformer, Additive):
-            return bijectors.AdditiveCoupling(conditioner=network, event_ndims=3, **masking)
-        return bijectors.AffineCoupling(
-            shift_and_log_scale_fn=network, transformer=transformer, event_ndims=3, **masking
-        )
+        return bijectors.Coupling(mask, network, transformer, event_ndims=3)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,19 +111,16 @@ class GlowPlan(ImagePlan):
 
     def _step(self, hidden: int, channels: int) -> list[tfb.Bijector]:
         conv = bijectors.Invertible1x1Conv.random(channels, seed=next(self.seeds), dtype=self.dtype)
-        visible = channels // 2
+        mask = masks.prefix_mask(channels, channels // 2)
         return [
             new_act_norm(channels, self.dtype),
             conv,
-            self.coupling(
-                hidden, visible, channels - visible, self.transformer, num_masked=visible
-            ),
+            self.coupling(mask, channels, hidden, self.transformer),
         ]
 
     def _prior(self, visible: int, channels: int) -> tfb.Bijector:
         """Returns a learned prior: an affine coupling whose one convolution sees some channels."""
-        affine = checked_transformer(None)
-        return self.coupling(None, visible, channels - visible, affine, num_masked=visible)
+        return self.coupling(masks.prefix_mask(channels, visible), channels, None, Affine())
 
     def _top(self, channels: int) -> list[tfb.Bijector]:
         """Returns what gives the coarsest noise a mean and a scale for each context."""
@@ -165,18 +155,15 @@ class RealNVPPlan(ImagePlan):
     ) -> list[tfb.Bijector]:
         height, width, channels = shape
         masks_ = [masks.checkerboard(height, width, first=i % 2 == 0) for i in range(number)]
-        couplings = [
-            self.coupling(hidden, channels, channels, self.transformer, mask=mask)
-            for mask in masks_
-        ]
+        couplings = [self.coupling(mask, channels, hidden, self.transformer) for mask in masks_]
         return self._normed(couplings, channels)
 
     def _channels(self, hidden: int, channels: int) -> list[tfb.Bijector]:
         half = channels // 2
-        signs = [1 if i % 2 == 0 else -1 for i in range(self.num_couplings)]
+        halves = [half if i % 2 == 0 else -half for i in range(self.num_couplings)]
         couplings = [
-            self.coupling(hidden, half, half, self.transformer, num_masked=sign * half)
-            for sign in signs
+            self.coupling(masks.prefix_mask(channels, kept), channels, hidden, self.transformer)
+            for kept in halves
         ]
         return self._normed(couplings, channels)
 

@@ -16,8 +16,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import binding
-from tfp_genext.bijectors.autoregressive_mask import Autoregressive as AutoregressiveBijector
-from tfp_genext.bijectors.coupling_mask import Coupling
+from tfp_genext.bijectors import Autoregressive, Coupling
 
 # Bijectors that may say that their Jacobian is constant, and are not affine.
 _NEVER_AFFINE = (
@@ -25,7 +24,7 @@ _NEVER_AFFINE = (
     tfb.RealNVP,
     tfb.MaskedAutoregressiveFlow,
     Coupling,
-    AutoregressiveBijector,
+    Autoregressive,
 )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
+
+from tfp_genext.core import checks
 
 
 class Transformer(abc.ABC):
@@ -33,6 +35,19 @@ class Transformer(abc.ABC):
     @abc.abstractmethod
     def bijector(self, params: Sequence[tf.Tensor]) -> tfb.Bijector:
         """Returns the scalar bijector of `params_size` tensors of one shape, whatever shape."""
+
+
+def checked_transformer(transformer: Any) -> Any:
+    """Returns a transformer: any object with `params_size` and `bijector(params)`.
+
+    Raises:
+      TypeError: if it is not one.
+    """
+    is_one = callable(getattr(transformer, "bijector", None))
+    if isinstance(transformer, type) or not (is_one and hasattr(transformer, "params_size")):
+        expected = "a gx.transformers.Transformer, or an object with `params_size` and `bijector`"
+        raise TypeError(checks.message("transformer", expected, transformer))
+    return transformer
 
 
 def spread(number: int, width: float, like: tf.Tensor) -> tf.Tensor:
