@@ -20,7 +20,8 @@ C = registry.points((6, 3), "float32")
 
 def maf(size=2, recipe=gx.flows.maf, **options):
     flow = recipe([size], num_layers=2, hidden_units=[8], conditional_event_shape=[3], **options)
-    registry.perturb(flow)
+    # Not far: the exponential of a steep flow amplifies the rounding of another batch size.
+    registry.perturb(flow, size=0.1)
     return flow
 
 

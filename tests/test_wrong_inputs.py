@@ -212,7 +212,7 @@ TABLE = [
         "mask of another size",
         lambda: affine(mask=[True, False]).forward(good()),
         ValueError,
-        "`mask` must be of the event size 3",
+        "`x` must have events of size 2, that of `mask`",
     ),
     ("mask of numbers", lambda: affine(mask=[1, 0]), TypeError, "`mask` must be a boolean vector"),
     ("mask of one kind", lambda: affine(mask=[True] * 2), ValueError, "`mask` must be a boolean"),
@@ -272,7 +272,7 @@ TABLE = [
         "network for another event",
         lambda: flow().log_prob(good(columns=4)),
         ValueError,
-        "must return parameters",
+        "`y` must have events of size 3, that of `mask`",
     ),
     (
         "additive without conditioner",

@@ -122,7 +122,8 @@ class Coupling(ConditionerBijector):
             return _GridParts(self._mask, event)
         if event[-1] not in (None, self._mask.size):
             raise ValueError(
-                f"`mask` must be of the event size {event[-1]}. Received: size {self._mask.size}"
+                f"`{name}` must have events of size {self._mask.size}, that of `mask`. "
+                f"Received: shape {x.shape}"
             )
         return _AxisParts(self._mask, self._event_ndims)
 
