@@ -267,7 +267,9 @@ def test_log_densities_of_data_in_their_own_units(tmp_path):
         np.testing.assert_allclose(both["log_prob"], again, rtol=1e-6)
 
 
-@pytest.mark.parametrize("version", ["9" * 25, str(2**63), "-1", "+1", "1.0", "\u0661"])
+@pytest.mark.parametrize(
+    "version", ["9" * 25, str(2**63), "-1", "+1", "1.0", "\u0661", "001", "00"]
+)
 def test_versions_that_no_server_reads_are_refused(version, tmp_path):
     flow = gx.flows.maf([2], num_layers=1, hidden_units=[4])
     with pytest.raises(

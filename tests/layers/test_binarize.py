@@ -17,7 +17,10 @@ def test_draws_have_the_intensities_of_the_pixels():
     np.testing.assert_allclose(drawn.mean(axis=0), x[0] / 255.0, atol=5 * 0.5 / np.sqrt(4000))
 
 
-@pytest.mark.parametrize("x", [GREY / 255.0, (GREY > 100.0).astype("float32")])
+@pytest.mark.parametrize(
+    "x",
+    [GREY / 255.0, (GREY > 100.0).astype("float32"), (GREY > 100.0).astype("uint8"), GREY > 100.0],
+)
 def test_images_scaled_to_one_are_refused_with_the_way_out(x):
     """They would come out nearly black."""
     with pytest.raises(ValueError, match=r"from 0 to 255.*`Binarize\(scale=1.0\)`. Received"):

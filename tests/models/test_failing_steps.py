@@ -155,3 +155,54 @@ def test_log_prob_of_a_vae_follows_what_changed(change):
     exact = model._model.estimate(tf.constant(data), None, tf.constant(20), tf.constant([0, 1]))
     np.testing.assert_allclose(after, exact, rtol=1e-5)
     assert np.abs(after - before).min() > 1e-2
+
+
+def batches_of(form, context, events):
+    dataset = tf.data.Dataset.from_tensor_slices((context, events)).batch(4)
+    return dataset if form == "dataset" else ((c.numpy(), x.numpy()) for c, x in dataset)
+
+
+@pytest.mark.parametrize("form", ["dataset", "generator"])
+@pytest.mark.parametrize("name", ["conditional_input", "x"])
+def test_nan_in_a_later_batch_names_argument_and_column(form, name):
+    parts = {"conditional_input": np.zeros([8, 2], "float32"), "x": np.eye(8, 3, dtype="float32")}
+    parts[name][6, 1] = np.nan
+    flow = gx.flows.maf([3], num_layers=1, hidden_units=[4], conditional_event_shape=[2])
+    model = gx.models.DensityModel(flow)
+    model.compile("sgd")
+    with pytest.raises(ValueError, match=rf"`{name}` must be finite.*Received: .*columns? 1$"):
+        model.fit(batches_of(form, *parts.values()), verbose=0)
+
+
+def test_nan_in_a_dataset_of_adapt_is_named():
+    x = np.eye(8, 3, dtype="float32")
+    x[6, 2] = np.inf
+    model = gx.models.DensityModel(gx.flows.maf([3], num_layers=1, hidden_units=[4]))
+    with pytest.raises(ValueError, match=r"`x` must be finite.*Received: .*columns 2$"):
+        model.adapt(tf.data.Dataset.from_tensor_slices(x).batch(4))
+
+
+class Weighted(keras.utils.PyDataset):
+    """Batches of events without a target, and with weights."""
+
+    def __init__(self, x, weights):
+        super().__init__()
+        self._parts = [(x[i : i + 4], None, weights[i : i + 4]) for i in range(0, len(x), 4)]
+
+    @property
+    def num_batches(self):
+        return len(self._parts)
+
+    def __getitem__(self, index):
+        return self._parts[index]
+
+
+def test_py_datasets_give_weights_without_a_target():
+    x = np.random.default_rng(0).normal(size=[8, 3]).astype("float32")
+    weights = np.arange(8, dtype="float32")
+    model = gx.models.DensityModel(gx.flows.maf([3], num_layers=1, hidden_units=[4]))
+    model.compile("sgd")
+    model.fit(Weighted(x, weights), verbose=0)
+    expected = model.evaluate(x, sample_weight=weights, batch_size=4, verbose=0, return_dict=True)
+    found = model.evaluate(Weighted(x, weights), verbose=0, return_dict=True)
+    np.testing.assert_allclose(found["nll"], expected["nll"], rtol=1e-5)

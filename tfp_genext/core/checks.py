@@ -223,8 +223,11 @@ def path(name: str, value: Any) -> str:
 def versioned_path(name: str, path: str) -> None:
     """Raises `ValueError` unless a directory's name is a version, an integer."""
     leaf = path.rstrip("/").rsplit("/", maxsplit=1)[-1]
-    if not (leaf.isascii() and leaf.isdecimal() and int(leaf) < 2**63):
-        expected = "a directory whose last part is an integer version of 64 bits, as in 'flow/1'"
+    if not (leaf.isascii() and leaf.isdecimal() and leaf == str(int(leaf)) and int(leaf) < 2**63):
+        expected = (
+            "a directory whose last part is an integer version of 64 bits without leading zeros, "
+            "as in 'flow/1'"
+        )
         raise ValueError(message(name, expected, path))
 
 

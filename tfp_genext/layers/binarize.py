@@ -80,11 +80,12 @@ class Binarize(NoisyPixels):
 
     def check_values(self, x: np.ndarray) -> None:
         """Raises `ValueError` if an array holds numbers that are not intensities."""
-        if self.scale > 1.0 and x.size and 0.0 < x.max() <= 1.0 and x.dtype.kind == "f":
+        if self.scale > 1.0 and x.size and 0.0 < x.max() <= 1.0:
+            low, high = float(x.min()), float(x.max())
             raise ValueError(
                 f"`x` must hold intensities from 0 to {self.scale:g}: images scaled to 0 ... 1 "
-                f"take `Binarize(scale=1.0)`. Received: {x.size} entries between {x.min():g} and "
-                f"{x.max():g}"
+                f"take `Binarize(scale=1.0)`. Received: {x.size} entries between {low:g} and "
+                f"{high:g}"
             )
         wrong = np.count_nonzero((x < 0) | (x > self.scale))
         if wrong:

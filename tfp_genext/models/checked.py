@@ -276,18 +276,22 @@ class CheckedModel(DistributedModel, WholeModel):
             distribution are discrete or within bounds, so that their scale is fixed.
         """
         data = self._training_data({"x": x, "y": y, "sample_weight": sample_weight})
-        values = self._adaptable_values()
-        moments = ColumnMoments()
-        for first, second, weights in data_lib.batches(data, _ROWS):
-            _, events = self._check.batch(first, self._target(second), weights)
-            scaled = values(self.prepared(events, training=False))
-            moments.update(scaled.numpy(), None if weights is None else np.asarray(weights))
+        moments = self._with_clear_errors(self._column_moments, {"data": data})
         if not moments.seen:
             raise ValueError(data_lib.EMPTY)
         with self.distribute_strategy.scope():
             self._adapt(moments)
         # Functions traced before lack the scale.
         self.train_function = self.test_function = self.predict_function = None
+
+    def _column_moments(self, data: data_lib.Data) -> ColumnMoments:
+        values = self._adaptable_values()
+        moments = ColumnMoments()
+        for first, second, weights in data_lib.batches(data, _ROWS):
+            _, events = self._check.batch(first, self._target(second), weights)
+            scaled = values(self.prepared(events, training=False))
+            moments.update(scaled.numpy(), None if weights is None else np.asarray(weights))
+        return moments
 
     def _adaptable_values(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """Returns a function from prepared events to the values whose scale is learned."""

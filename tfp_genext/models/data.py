@@ -229,8 +229,10 @@ class DataCheck:
 
     def _asserted(self, *batch: Any) -> Any:
         """Returns a batch of a dataset after checking its values, where its graph runs."""
-        checked = _finite(batch)
-        _, events = self.batch(*keras.utils.unpack_x_y_sample_weight(batch))
+        context, events = self.batch(*keras.utils.unpack_x_y_sample_weight(batch))
+        checked = self._finite(context, events)
+        if len(batch) == 3 and batch[2] is not None:
+            checked += _weight_assertions(batch[2])
         if not events.shape[1:].is_fully_defined():
             checked.append(self._shape_assertion(events))
         if self.assertions is not None:
@@ -240,6 +242,14 @@ class DataCheck:
         with tf.control_dependencies(checked):
             batch = tf.nest.map_structure(lambda t: t if t is None else tf.identity(t), batch)
         return batch if len(batch) > 1 else batch[0]
+
+    def _finite(self, context: Any, events: tf.Tensor) -> list[tf.Operation]:
+        """Returns operations that raise if entries are not finite."""
+        named = [("x", events)]
+        if self.conditional:
+            shapes = self.conditional_event_shape
+            context_shapes.mapped(lambda name, _, part: named.append((name, part)), shapes, context)
+        return [_finite_assertion(name, part) for name, part in named if _is_float_tensor(part)]
 
     def _shape_assertion(self, events: tf.Tensor) -> tf.Operation:
         """Returns an operation that raises for events whose shape is known only now, if wrong."""
@@ -273,13 +283,12 @@ class DataCheck:
 
     def _check_batch(self, batch: Any) -> None:
         x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
-        _, events = self.batch(x, y, weights)
-        for part in tf.nest.flatten((x, y)):
-            if part is not None:
-                checks.finite("x", np.asarray(part))
+        context, events = self.batch(x, y, weights)
+        if self.conditional:
+            context_shapes.mapped(_check_finite_table, self.conditional_event_shape, context)
         if weights is not None:
             check_weight_batch(np.asarray(weights))
-        self._check_entries(np.asarray(events))
+        self._check_entries(np.asarray(events), column_names.names(events))
 
 
 def _without_lists(part: Any) -> Any:
@@ -304,7 +313,11 @@ class _CheckedPyDataset(keras.utils.PyDataset):
         self._inner = inner
 
     def __getitem__(self, index: int) -> Any:
-        return self._check.checked_batch(self._inner[index])
+        batch = self._check.checked_batch(self._inner[index])
+        if len(batch) == 3 and batch[1] is None:
+            # Keras cannot read a PyDataset without a target: give it one that nobody reads.
+            batch = (batch[0], np.zeros([len(batch[2])], np.int8), batch[2])
+        return batch
 
     @property
     def num_batches(self) -> int | None:
@@ -459,24 +472,27 @@ def clear_error(error: tf.errors.InvalidArgumentError, loss_name: str) -> Except
         r"`(x` must hold|x` must be numbers|sample_weight` must) [^\]\n]*", str(error)
     ):
         return ValueError(f"{found[0]}. Received: others, in a dataset")
-    if _NOT_FINITE not in str(error):
+    found = re.search(rf"`([^`]+)` {_NOT_FINITE}\]? ?(?:\[columns\] \[([\d .]*))?", str(error))
+    if found is None:
         return error
+    where = f" in columns {', '.join(found[2].split())}" if found[2] else ""
     return ValueError(
-        f"`x` {_NOT_FINITE}. The weights are those of the last good step. "
-        "Received: NaN or infinite entries"
+        f"`{found[1]}` {_NOT_FINITE}. The weights are those of the last good step. "
+        f"Received: NaN or infinite entries{where}"
     )
 
 
-def _finite(batch: Sequence[Any]) -> list[tf.Operation]:
-    """Returns what raises for entries that are not finite, or for weights below 0."""
-    parts = [part for part in tf.nest.flatten(batch) if _is_float_tensor(part)]
-    checked = [tf.debugging.assert_all_finite(part, f"`x` {_NOT_FINITE}") for part in parts]
-    if len(batch) == 3 and batch[2] is not None:
-        checked += _weight_assertions(batch[2])
-    return checked
+def _finite_assertion(name: str, part: tf.Tensor) -> tf.Operation:
+    bad = ~tf.math.is_finite(part)
+    columns = tf.where(tf.reduce_any(bad, axis=0))[:, 0] if part.shape.rank == 2 else ""
+    good = ~tf.reduce_any(bad)
+    return tf.debugging.Assert(good, [f"`{name}` {_NOT_FINITE}", "columns", columns], summarize=8)
 
 
 def _weight_assertions(weights: tf.Tensor) -> list[tf.Operation]:
+    finite = [_finite_assertion("sample_weight", weights)] if _is_float_tensor(weights) else []
+    with tf.control_dependencies(finite):  # The checks below would call NaN negative.
+        weights = tf.identity(weights)
     largest = tf.cast(tf.reduce_max(weights), tf.float64)
     kept = (largest <= 0.0) | ((largest >= _SMALLEST_WEIGHT) & (largest <= _LARGEST_WEIGHT))
     small = (
