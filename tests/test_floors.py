@@ -19,10 +19,9 @@ FLOORS = [
     {"networks", "layers", "transformers"},
     {"bijectors"},
     {"saving"},
-    {"support"},
-    {"binding"},
-    {"distributions", "flows"},
-    {"adaptation", "contexts", "autoregressive", "warmup"},
+    {"distributions"},
+    {"flows"},
+    {"autoregressive"},
     {"serving", "objectives"},
     {"models", "callbacks"},
 ]

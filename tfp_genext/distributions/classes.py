@@ -12,8 +12,9 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import saving, support
+from tfp_genext import saving
 from tfp_genext.core import checks
+from tfp_genext.distributions import support
 from tfp_genext.distributions.head import (
     Head,
     Independent,

@@ -10,9 +10,10 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, binding, saving, support
+from tfp_genext import bijectors, saving
 from tfp_genext.bijectors import conditioning
 from tfp_genext.core import checks, context_shapes, leading_dims, tracking
+from tfp_genext.distributions import binding, support
 from tfp_genext.distributions.context_head import ContextHead
 from tfp_genext.distributions.head import Head
 

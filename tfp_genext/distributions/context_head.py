@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding
 from tfp_genext.core import checks
+from tfp_genext.distributions import binding
 from tfp_genext.distributions.head import in_shape
 
 

@@ -15,8 +15,9 @@ from tensorflow_probability.python.distributions.transformed_distribution import
     _TransformedDistribution,
 )
 
-from tfp_genext import numerics, saving, support
+from tfp_genext import numerics, saving
 from tfp_genext.core import checks
+from tfp_genext.distributions import support
 from tfp_genext.distributions.head import Independent, between, refuse_values
 
 _LOG_SCALE_BOUND = 5.0

@@ -10,8 +10,9 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import numerics, support
+from tfp_genext import numerics
 from tfp_genext.core import checks
+from tfp_genext.distributions import support
 from tfp_genext.distributions.head import Head, Independent, chosen, in_shape, picked, refuse_values
 
 _LOG_SCALE_BOUND = 7.0

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import numerics, support
+from tfp_genext import numerics
 from tfp_genext.core import checks
+from tfp_genext.distributions import support
 from tfp_genext.distributions.head import Independent, refuse_values
 from tfp_genext.distributions.independent import LocationScale
 

@@ -4,17 +4,13 @@ Recipes create, bijectors receive: every variable exists when a recipe returns.
 """
 
 from tfp_genext.core.public_names import face
+from tfp_genext.distributions.binding import bijector_kwargs, condition, conditional_event_shape
+from tfp_genext.distributions.initialization import initialize
 from tfp_genext.flows.autoregressive import iaf, maf
 from tfp_genext.flows.coupling import nice, real_nvp
 from tfp_genext.flows.image import glow, pixels, real_nvp_images, tempered
 from tfp_genext.flows.neural import naf, nsf
 from tfp_genext.flows.standardized import standardized
-from tfp_genext.flows.tools import (
-    bijector_kwargs,
-    condition,
-    conditional_event_shape,
-    initialize,
-)
 
 __all__ = [
     "bijector_kwargs",

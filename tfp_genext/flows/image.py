@@ -11,8 +11,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import support
 from tfp_genext.core import checks
+from tfp_genext.distributions import support
 from tfp_genext.flows.plan import dtypes, transformer_or_affine
 from tfp_genext.flows.scales import GlowPlan, RealNVPPlan, of_images
 from tfp_genext.transformers import Transformer

@@ -10,8 +10,9 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, support
+from tfp_genext import bijectors
 from tfp_genext.core import checks
+from tfp_genext.distributions import support
 from tfp_genext.transformers import Affine, Transformer
 from tfp_genext.transformers.base import checked_transformer
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, masks, support
+from tfp_genext import bijectors, masks
+from tfp_genext.distributions import support
 from tfp_genext.flows.plan import checked_data_bijector, new_act_norm
 from tfp_genext.networks import ConvNet, MovingMoments
 from tfp_genext.transformers import Affine, Transformer

@@ -11,11 +11,11 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import adaptation, contexts, numerics, serving
+from tfp_genext import numerics, serving
 from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.core.column_moments import ColumnMoments
-from tfp_genext.distributions import Conditional
-from tfp_genext.flows.standardized import new_scale, set_scale
+from tfp_genext.distributions import Conditional, adaptation, contexts
+from tfp_genext.distributions.scale_place import new_scale, set_scale
 from tfp_genext.layers.preprocessing import undone
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, network_checks
@@ -104,13 +104,13 @@ class DensityModel(CheckedModel):
         serving.check_servable(distribution)
         super().__init__(autocast=False, **kwargs)
         self._distribution = distribution
-        self._events = contexts.event_spec(distribution)
+        self._events = contexts.of(distribution).event_spec
         self._networks = tracking.networks(distribution)
         self._loose_variables: list[keras.Variable] = []
         context = _context_shape(distribution, conditional_event_shape)
         self._awaits_contexts = context is None and isinstance(distribution, Conditional)
         # Whole numbers may come in any dtype.
-        any_dtype = preprocessing is not None or contexts.holds_whole_numbers(distribution)
+        any_dtype = preprocessing is not None or contexts.of(distribution).holds_whole_numbers
         self._check = data_lib.DataCheck(
             tuple(self._events.shape[1:].as_list()),
             None if any_dtype else self._events.dtype,
@@ -144,8 +144,8 @@ class DensityModel(CheckedModel):
                 tf.debugging.assert_equal(tf.shape(part)[0], tf.shape(x)[0], same)
         context = tf.nest.map_structure(lambda c: None if c is None else tf.identity(c), context)
         if training:
-            return contexts.training_log_prob(self.distribution, x, context, self._step)
-        return contexts.log_prob(self.distribution, x, context)
+            return contexts.of(self.distribution).training_log_prob(x, context, self._step)
+        return contexts.of(self.distribution).log_prob(x, context)
 
     def log_prob(self, x: Any, *, conditional_input: Any = None) -> tf.Tensor:
         """Returns log p(x), or log p(x | c), in nats; eager, and differentiable by x.
@@ -178,7 +178,7 @@ class DensityModel(CheckedModel):
         """
         self._meet((conditional_input,))
         x, context = self._checked(x, conditional_input)
-        log_prob = contexts.log_prob(self.distribution, x, context)
+        log_prob = contexts.of(self.distribution).log_prob(x, context)
         self._refuse_nan(self._predictions, log_prob)
         return log_prob
 
@@ -238,7 +238,7 @@ class DensityModel(CheckedModel):
         return adaptation.continuous(self.distribution)
 
     def _residuals(self, x: tf.Tensor, context: Any) -> tf.Tensor | None:
-        return adaptation.residuals(contexts.bind(self.distribution, context), x)
+        return adaptation.residuals(contexts.of(self.distribution).bind(context), x)
 
     def _adaptable_values(self) -> Callable[[tf.Tensor], tf.Tensor]:
         return adaptation.scale_place(self.distribution).values
@@ -256,7 +256,7 @@ class DensityModel(CheckedModel):
         self._build_networks()
 
     def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
-        samples = contexts.bind(self.distribution, context).sample(n, seed=seed)
+        samples = contexts.of(self.distribution).bind(context).sample(n, seed=seed)
         return undone(self.preprocessing, samples)
 
     def _export(self, path: Any, **options: Any) -> None:
@@ -302,9 +302,9 @@ class DensityModel(CheckedModel):
         specs = [self._events]
         if self._check.conditional_event_shape is not None:
             shapes = self._check.conditional_event_shape
-            specs.append(contexts.context_spec(self.distribution, shapes, tf.float32))
+            specs.append(contexts.of(self.distribution).context_spec(shapes, tf.float32))
 
-        log_prob = functools.partial(contexts.log_prob, self.distribution)
+        log_prob = contexts.of(self.distribution).log_prob
         with self.distribute_strategy.scope():
             if isinstance(self.distribution, Conditional):
                 # Eagerly: a graph cannot make the variables of several devices.
@@ -312,14 +312,14 @@ class DensityModel(CheckedModel):
             tf.function(log_prob, autograph=False).get_concrete_function(*specs)
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
-        if not contexts.uninitialized(self.distribution):
+        if not contexts.of(self.distribution).uninitialized:
             return data
         data, (x, y) = data_lib.first_batch(data, batch_size)
         if not self._check.conditional:
             y = None
         context, events = self._check.batch(x, y, None)
         events = self.prepared(events, training=False)
-        contexts.initialize(self.distribution, events, context)
+        contexts.of(self.distribution).initialize(events, context)
         return data
 
 
@@ -328,11 +328,11 @@ def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
 
 
 def _context_shape(distribution: Any, given: Any) -> Any:
-    known = contexts.context_shape(distribution)
+    known = contexts.of(distribution).context_shape
     if given is None:
         return known
     given = context_shapes.checked("conditional_event_shape", given)
-    contexts.check_takes_context(distribution, given)
+    contexts.of(distribution).check_takes_context(given)
     if known is not None and not context_shapes.compatible(known, given):
         expected = f"{known}, as the networks of the distribution have it"
         raise ValueError(checks.message("conditional_event_shape", expected, given))

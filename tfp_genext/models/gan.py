@@ -9,9 +9,10 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import flows, objectives, serving
+from tfp_genext import objectives, serving
 from tfp_genext.bijectors import act_norm
 from tfp_genext.core import checks, context_shapes, tracking
+from tfp_genext.distributions.initialization import initialize
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, noise, players
 from tfp_genext.models.checked import CheckedModel, refuse_losses, require_optimizer
@@ -219,7 +220,7 @@ class GAN(CheckedModel):
             return data
         data, (x, y) = data_lib.first_batch(data, batch_size)
         context, x = self._parted((x, y) if self._check.conditional else x)
-        flows.initialize(self.generator, x, conditional_input=context)
+        initialize(self.generator, x, conditional_input=context)
         if self._shown is not self._players:
             self._shown.take_over(self._players)
         return data

@@ -12,10 +12,10 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import adaptation, budget, contexts
+from tfp_genext import budget
 from tfp_genext.bijectors import Standardize
 from tfp_genext.core import checks, context_shapes, replicas
-from tfp_genext.distributions import Autoregressive
+from tfp_genext.distributions import Autoregressive, adaptation, contexts
 from tfp_genext.models import network_checks
 from tfp_genext.objectives.draws import is_independent
 from tfp_genext.objectives.inference import Inference, log_mean_exp
@@ -56,7 +56,7 @@ class LatentModel:
         self.dtype = tf.as_dtype(dtype)
         self.context_shape = context_shape
         self.scale = scale
-        self.latents = contexts.event_spec(prior)
+        self.latents = contexts.of(prior).event_spec
         self._check_prior()
         likelihood = self._facts("decoder", self.likelihood, self.latents.shape[1:])
         self.events = tf.TensorSpec([None, *likelihood.event_shape], likelihood.dtype, name="x")
@@ -114,7 +114,7 @@ class LatentModel:
 
     def latents_of(self, n: Any, seed: Any, context: tf.Tensor) -> tf.Tensor:
         """Returns draws from the prior, `[n, N, *latent]`, for N contexts."""
-        if contexts.takes_context(self.prior):
+        if contexts.of(self.prior).takes_context:
             return self._bound_prior(context).sample(n, seed=seed)
         return self.prior.sample([n, context_shapes.number_of_rows(context)], seed=seed)
 
@@ -163,12 +163,12 @@ class LatentModel:
         return tf.reshape(z, [-1, *self.latents.shape[1:]])
 
     def _bound_prior(self, context: Any) -> tfd.Distribution:
-        if context is None or not contexts.takes_context(self.prior):
+        if context is None or not contexts.of(self.prior).takes_context:
             return self.prior
-        return contexts.bind(self.prior, context)
+        return contexts.of(self.prior).bind(context)
 
     def _check_prior(self) -> None:
-        if self.context_shape is None and contexts.takes_context(self.prior):
+        if self.context_shape is None and contexts.of(self.prior).takes_context:
             expected = "given for a prior that takes a context"
             raise ValueError(checks.message("conditional_event_shape", expected, None))
         self._check_dtype("prior", self.latents.dtype)

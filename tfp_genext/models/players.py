@@ -10,8 +10,9 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import budget, contexts, saving
+from tfp_genext import budget, saving
 from tfp_genext.core import checks, context_shapes, tracking
+from tfp_genext.distributions import contexts
 from tfp_genext.models import network_checks
 from tfp_genext.objectives import draws
 
@@ -89,7 +90,7 @@ class Players:
 
     def log_prob(self, x: tf.Tensor, context: Any = None) -> tf.Tensor:
         """Returns a flow's exact log-likelihood, `[N]`."""
-        return contexts.log_prob(self.generator, tf.cast(x, self.dtype), context)
+        return contexts.of(self.generator).log_prob(tf.cast(x, self.dtype), context)
 
     def with_average(self) -> Players:
         """Returns players whose generator is a copy of this one."""
@@ -121,7 +122,7 @@ class Players:
         return draws.sample_rows(self.prior, tf.shape(x)[0], seed)
 
     def _pushed(self, z: tf.Tensor, context: Any) -> tf.Tensor:
-        return contexts.bind(self.generator, context).bijector.forward(z)
+        return contexts.of(self.generator).bind(context).bijector.forward(z)
 
     def _in_a_row(self, scores: tf.Tensor) -> tf.Tensor:
         if scores.shape.rank == 2 and scores.shape[1] == 1:
@@ -167,7 +168,7 @@ def checked_prior(generator: Any, prior: Any) -> tfd.Distribution:
         raise TypeError(checks.message("generator", "a Keras layer or a flow", generator))
     if prior is not None:
         raise ValueError(checks.message("prior", "None for a flow, which has its own base", prior))
-    if contexts.takes_context(generator.distribution):
+    if contexts.of(generator.distribution).takes_context:
         expected = (
             "a flow whose base takes no context: compose the bijectors of nested flows in one, as "
             "in gx.bijectors.Compose([outer, flow.bijector])"

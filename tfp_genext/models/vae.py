@@ -11,13 +11,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import adaptation, bijectors, flows, numerics, objectives, serving
+from tfp_genext import bijectors, numerics, objectives, serving
 from tfp_genext.bijectors import act_norm
-from tfp_genext.contexts import takes_context
 from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.core.column_moments import ColumnMoments
-from tfp_genext.distributions import Conditional
-from tfp_genext.flows.standardized import new_scale, set_scale
+from tfp_genext.distributions import Conditional, adaptation, binding
+from tfp_genext.distributions.initialization import initialize
+from tfp_genext.distributions.scale_place import new_scale, set_scale
 from tfp_genext.layers.preprocessing import undone
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, metrics, noise
@@ -429,8 +429,8 @@ class VAE(CheckedModel):
         context = context_shapes.cast(self.conditional_event_shape, context, self.variable_dtype)
         posterior = self._model.posterior(self.prepared(x, training=False), context)
         (seed,) = noise.seeds_of_step(self.seed, -1, 1)
-        given = context if takes_context(self.prior) else None
-        flows.initialize(self.prior, posterior.sample(seed=seed), conditional_input=given)
+        given = context if binding.takes_context(self.prior) else None
+        initialize(self.prior, posterior.sample(seed=seed), conditional_input=given)
         return data
 
     def _make_metrics(self, bits_per_dim: bool) -> None:

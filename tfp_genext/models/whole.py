@@ -18,7 +18,7 @@ from tfp_genext import saving, serving
 from tfp_genext._version import __version__
 from tfp_genext.core import checks, tracking
 from tfp_genext.serving import model_card
-from tfp_genext.warmup import Warmup
+from tfp_genext.serving.warmup import Warmup
 
 
 def signature_of(method: Callable) -> Callable:

@@ -19,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_genext import warmup
 from tfp_genext._version import __version__
 from tfp_genext.core import checks
+from tfp_genext.serving import warmup
 
 FILE = "model_card.json"
 # Inputs of `sample` that are not contexts.

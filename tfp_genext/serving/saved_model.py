@@ -13,11 +13,11 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding, contexts, saving
-from tfp_genext import warmup as warmup_lib
+from tfp_genext import saving
 from tfp_genext.core import checks, context_shapes, tracking
-from tfp_genext.distributions import Conditional, Head
+from tfp_genext.distributions import Conditional, Head, binding, contexts
 from tfp_genext.serving import model_card
+from tfp_genext.serving import warmup as warmup_lib
 from tfp_genext.serving.signatures import PROBS, DensityFunctions, Functions
 
 
@@ -111,7 +111,7 @@ def export(
     further = model_card.checked(card)
     context = context_shapes.checked("conditional_event_shape", conditional_event_shape)
     if context is None:
-        context = contexts.context_shape(distribution)
+        context = contexts.of(distribution).context_shape
     functions = DensityFunctions(distribution, context, preprocessing).by_name()
     write(
         path,

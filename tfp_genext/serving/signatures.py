@@ -10,9 +10,8 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import adaptation, binding, contexts, flows
 from tfp_genext.core import checks
-from tfp_genext.distributions import Autoregressive, Conditional
+from tfp_genext.distributions import Autoregressive, Conditional, adaptation, binding, contexts
 from tfp_genext.layers import preprocessing as preprocessing_lib
 from tfp_genext.serving import statistics
 
@@ -35,7 +34,7 @@ def context_spec(event_shape: Any, dtype: tf.DType, distribution: Any = None) ->
       dtype: of the events.
       distribution: whose network may have names and dtypes for its inputs. Default: none.
     """
-    spec = contexts.context_spec(distribution, event_shape, _floating(dtype))
+    spec = contexts.of(distribution).context_spec(event_shape, _floating(dtype))
     names = [part.name for part in tf.nest.flatten(spec)]
     for name in names:
         if not name.isidentifier() or name in _TAKEN or names.count(name) > 1:
@@ -69,7 +68,7 @@ class DensityFunctions:
         self.distribution = distribution
         self._preprocessing = preprocessing
         self._undoes = preprocessing_lib.can_undo(preprocessing)
-        self._events = contexts.event_spec(distribution)
+        self._events = contexts.of(distribution).event_spec
         self._x = self._events
         if preprocessing is not None:
             self._x = tf.TensorSpec(self._x.shape, _floating(self._x.dtype), name="x")
@@ -106,7 +105,7 @@ class DensityFunctions:
 
     def log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
         x = self._prepared(x)
-        return {"log_prob": contexts.log_prob(self.distribution, x, conditional_input)}
+        return {"log_prob": contexts.of(self.distribution).log_prob(x, conditional_input)}
 
     def sample(
         self, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
@@ -149,7 +148,7 @@ class DensityFunctions:
 
     def _log_prob_of_noise(self, z: tf.Tensor, conditional_input: Any) -> tf.Tensor:
         base = self.distribution.distribution
-        return contexts.log_prob(base, z, _taken(base, conditional_input))
+        return contexts.of(base).log_prob(z, _taken(base, conditional_input))
 
     def log_prob_and_gradient(
         self, x: tf.Tensor, conditional_input: Any = None
@@ -184,11 +183,11 @@ class DensityFunctions:
         return tf.cast(preprocessing_lib.undone(self._preprocessing, events), self._x.dtype)
 
     def _kwargs(self, conditional_input: Any) -> dict[str, Any]:
-        kwargs = flows.bijector_kwargs(self.distribution, conditional_input)
+        kwargs = binding.bijector_kwargs(self.distribution, conditional_input)
         return kwargs.get("bijector_kwargs", {})
 
     def _bound(self, conditional_input: Any) -> tfd.Distribution:
-        return contexts.bind(self.distribution, conditional_input)
+        return contexts.of(self.distribution).bind(conditional_input)
 
 
 def with_gradient(log_prob: Callable, x: tf.Tensor, *further: Any) -> dict[str, tf.Tensor]:
@@ -226,19 +225,19 @@ def _sample_rows(distribution: Any, seeds: tf.Tensor, conditional_input: Any = N
         return _by_row(
             lambda row: distribution.distribution(row[1]).sample(seed=row[0]),
             (seeds, params),
-            contexts.event_spec(distribution),
+            contexts.of(distribution).event_spec,
         )
     if isinstance(distribution, Autoregressive):
         of_row = functools.partial(distribution.noise, [])
         noise = tf.map_fn(of_row, seeds, fn_output_signature=distribution.noise_spec)
-        return contexts.bind(distribution, conditional_input).from_noise(noise)
+        return contexts.of(distribution).bind(conditional_input).from_noise(noise)
     if not binding.is_transformed(distribution):
-        spec = contexts.event_spec(distribution)
+        spec = contexts.of(distribution).event_spec
         if conditional_input is None:
             return _by_row(lambda seed: distribution.sample(seed=seed), seeds, spec)
         rows = (seeds, conditional_input)
-        return _by_row(lambda r: contexts.bind(distribution, r[1]).sample(seed=r[0]), rows, spec)
-    kwargs = flows.bijector_kwargs(distribution, conditional_input).get("bijector_kwargs", {})
+        return _by_row(lambda r: contexts.of(distribution).bind(r[1]).sample(seed=r[0]), rows, spec)
+    kwargs = binding.bijector_kwargs(distribution, conditional_input).get("bijector_kwargs", {})
     base = distribution.distribution
     noise = _sample_rows(base, seeds, _taken(base, conditional_input))
     return distribution.bijector.forward(noise, **kwargs)
@@ -246,7 +245,7 @@ def _sample_rows(distribution: Any, seeds: tf.Tensor, conditional_input: Any = N
 
 def _taken(base: tfd.Distribution, conditional_input: Any) -> Any:
     """Returns a context for a base that takes one; else `None`."""
-    return conditional_input if contexts.takes_context(base) else None
+    return conditional_input if contexts.of(base).takes_context else None
 
 
 def _by_row(sample: Callable, rows: Any, batch: tf.TensorSpec) -> tf.Tensor:

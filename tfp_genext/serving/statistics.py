@@ -15,8 +15,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding
 from tfp_genext.bijectors import Autoregressive, Coupling
+from tfp_genext.distributions import binding
 
 # Bijectors that may say that their Jacobian is constant, and are not affine.
 _NEVER_AFFINE = (

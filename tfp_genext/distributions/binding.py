@@ -12,11 +12,76 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import support
 from tfp_genext.bijectors import Conditioned, conditioning
 from tfp_genext.core import checks
+from tfp_genext.distributions import support
 
 NAME = "conditional_input"
+
+
+def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distribution:
+    """Returns a conditional flow with its context bound: an ordinary batch of distributions.
+
+    Args:
+      flow: a transformed distribution whose bijector takes `conditional_input`; one that has a
+        `condition` of its own, as a `gx.distributions.Autoregressive`; or what TFP builds around
+        them: further `tfd.TransformedDistribution`, `tfd.Independent` and `tfd.Sample`.
+      conditional_input: context `[*batch, *conditional_event_shape]`.
+
+    Returns:
+      A transformed distribution of that batch shape, on the variables of `flow`.
+
+    Raises:
+      TypeError: where `flow` is no transformed distribution.
+      ValueError: where it takes no context, or one of another shape; for NaN or infinite values.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    flow = gx.flows.real_nvp([2], num_layers=2, hidden_units=[8], conditional_event_shape=[3])
+    bound = gx.flows.condition(flow, tf.ones([5, 3]))
+    assert bound.batch_shape == [5]
+    assert bound.sample(10, seed=[1, 2]).shape == [10, 5, 2]
+    ```
+    """
+    if not isinstance(flow, tfd.Distribution) or not (is_transformed(flow) or takes_context(flow)):
+        raise TypeError(checks.message("flow", "a transformed distribution", flow))
+    check_takes(flow, conditional_input)
+    if not tf.is_tensor(conditional_input) and not isinstance(conditional_input, tf.Variable):
+        conditional_input = checks.numeric("conditional_input", conditional_input, flow.dtype)
+    event = conditional_event_shape(flow)
+    if event is not None:
+        checks.ends_in("conditional_input", conditional_input.shape, event)
+    if tf.is_tensor(conditional_input) and hasattr(conditional_input, "numpy"):
+        checks.finite("conditional_input", conditional_input.numpy())
+    return bind(flow, conditional_input)
+
+
+def bijector_kwargs(distribution: tfd.Distribution, conditional_input: Any) -> dict[str, Any]:
+    """Returns the keyword arguments that hand a context to a flow's methods; none for `None`.
+
+    A flow inside another transformed distribution gets it in `distribution_kwargs`.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    import tfp_genext as gx
+
+    flow = gx.flows.real_nvp([2], num_layers=2, hidden_units=[8], conditional_event_shape=[3])
+    kwargs = gx.flows.bijector_kwargs(flow, tf.ones([5, 3]))
+    assert flow.log_prob(tf.zeros([5, 2]), **kwargs).shape == [5]
+    ```
+    """
+    if conditional_input is None:
+        return {}
+    if not takes_context(distribution):
+        _bijector_of(distribution)
+    check_takes(distribution, conditional_input)
+    return context_kwargs(distribution, conditional_input)
 
 
 def is_transformed(distribution: Any) -> bool:
@@ -150,3 +215,18 @@ def spread(inner: Any, conditional_input: Any, ndims: int) -> Any:
     for _ in range(ndims):
         context = tf.expand_dims(context, -1 - event_ndims)
     return context
+
+
+def check_takes(distribution: tfd.Distribution, conditional_input: Any) -> None:
+    if not takes_context(distribution):
+        raise ValueError(
+            "`conditional_input` must be None: no network of the distribution takes it. "
+            f"Received: shape {list(tf.convert_to_tensor(conditional_input).shape)}"
+        )
+
+
+def _bijector_of(flow: Any) -> tfb.Bijector:
+    bijector = getattr(flow, "bijector", None)
+    if not isinstance(flow, tfd.Distribution) or not isinstance(bijector, tfb.Bijector):
+        raise TypeError(checks.message("flow", "a transformed distribution", flow))
+    return bijector

@@ -10,10 +10,9 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import binding
-from tfp_genext.distributions import Autoregressive, Conditional
+from tfp_genext.distributions import Autoregressive, Conditional, binding
 from tfp_genext.distributions.context_head import ContextHead
-from tfp_genext.flows.standardized import ScalePlace, in_bijector, in_distribution
+from tfp_genext.distributions.scale_place import ScalePlace, in_bijector, in_distribution
 
 # Far out on the real line, where the image of a map shows its bounds.
 _FAR = 30.0
