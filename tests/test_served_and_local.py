@@ -22,6 +22,7 @@ import tensorflow_probability as tfp
 from scipy import stats
 
 import tfp_genext as gx
+from tfp_genext.distributions import contexts
 
 tfd = tfp.distributions
 tfb = tfp.bijectors
@@ -210,7 +211,7 @@ def _of_density(
     conditional_input: Any = None,
 ) -> dict[str, Any]:
     context = {} if conditional_input is None else {"conditional_input": conditional_input}
-    bound = gx.contexts.bind(model.distribution, conditional_input)
+    bound = contexts.of(model.distribution).bind(conditional_input)
     samples = log_prob = None
     if num_samples is not None:
         samples = model.sample(int(num_samples), seed=seed, **context).numpy()
@@ -225,7 +226,7 @@ def _of_density(
     if name == "sample_rows":
         parts = [{k: v[i] for k, v in context.items()} for i in range(len(seed))]
         rows = [
-            gx.contexts.bind(model.distribution, part.get("conditional_input", [None])[np.newaxis])
+            contexts.of(model.distribution).bind(part.get("conditional_input", [None])[np.newaxis])
             if context
             else bound
             for part in parts
