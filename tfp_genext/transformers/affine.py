@@ -1,4 +1,4 @@
-"""Transformers that shift and scale."""
+"""Transformers that shift, or scale and shift."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Affine(Transformer):
         log-det   sum(log|scale|)
 
     Args:
-      scale_map: how the second parameter becomes a scale. Default: `ExpScale()`, the exponential of
-        a log-scale bounded softly to (-2, 2). Wider bounds fit sharper densities and, far from the
-        data, lose more digits on the way there and back.
+      scale_map: map from the second parameter to the scale. Default: `ExpScale()`, the exponential
+        of a log-scale that is softly bounded to (-2, 2). Wider bounds fit sharper densities, but
+        far from the data a round trip through the bijector loses more digits.
 
     Raises:
-      TypeError: where `scale_map` is no `ScaleMap`.
+      TypeError: if `scale_map` is not a `ScaleMap`.
 
     Example:
 

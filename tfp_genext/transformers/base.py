@@ -1,4 +1,4 @@
-"""What a transformer is."""
+"""The base class of transformers, and functions that they share."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from tfp_genext.core import checks
 
 
 class Transformer(abc.ABC):
-    """A rule that turns parameters into a bijector of scalars.
+    """Base class of maps from parameters to scalar bijectors.
 
-    A transformer is a value, best a frozen dataclass: two with equal options are equal and hash
-    alike. It has no variables. Its bijector is elementwise: it treats all dimensions alike, and may
-    be asked for any part of them, in any layout.
-    Zero parameters give the identity, or what is nearest to it, so that a network whose last layer
-    starts at zero starts as the identity.
+    A transformer is a value, preferably a frozen dataclass: two with equal options compare equal
+    and have the same hash. It has no variables. Its bijector acts elementwise and is the same
+    function for all dimensions, so that it can be applied to any subset of them, in any layout.
+    Zero parameters must give the identity, or the bijector nearest to it: a network whose last
+    layer is initialised to zero then starts as the identity.
     """
 
-    # Whether its bijector is made of so many operations that one for each dimension would take long
-    # to trace: then samplers take dimensions together, and go over them several times.
+    # Whether the bijector has so many operations that tracing one copy for each dimension would be
+    # slow. Samplers then process the dimensions of a block together, in several passes.
     heavy: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
     def params_size(self) -> int:
-        """How many parameters one dimension needs."""
+        """Number of parameters of one dimension."""
 
     @abc.abstractmethod
     def bijector(self, params: Sequence[tf.Tensor]) -> tfb.Bijector:
-        """Returns the scalar bijector of `params_size` tensors of one shape, whatever shape."""
+        """Returns the scalar bijector of `params_size` tensors of one shape, which may be any."""
 
 
 def checked_transformer(transformer: Any) -> Any:
-    """Returns a transformer: any object with `params_size` and `bijector(params)`.
+    """Returns `transformer`, which may be any object with `params_size` and `bijector(params)`.
 
     Raises:
       TypeError: if it is not one.
@@ -50,12 +50,12 @@ def checked_transformer(transformer: Any) -> Any:
     return transformer
 
 
-def spread(number: int, width: float, like: tf.Tensor) -> tf.Tensor:
-    """Returns what tells units apart at zero parameters: -width to width, `[number, 1, ...]`.
+def unit_offsets(number: int, width: float, like: tf.Tensor) -> tf.Tensor:
+    """Returns constants from -width to width, `[number, 1, ...]`, that break the symmetry of units.
 
     Args:
-      number: of units.
-      width: largest of the numbers; a single unit gets 0.
+      number: number of units.
+      width: the largest constant. A single unit gets 0.
       like: stacked parameters `[number, ...]`.
     """
     values = np.linspace(-width, width, number) if number > 1 else np.zeros(1)
@@ -63,21 +63,22 @@ def spread(number: int, width: float, like: tf.Tensor) -> tf.Tensor:
 
 
 def log_softmax(raw: tf.Tensor, axis: int) -> tf.Tensor:
-    """Returns logarithms of weights that sum to 1 along an axis.
+    """Returns the logarithms of softmax weights along an axis.
 
-    `tf.nn.log_softmax` brings the axis to the end and back, which under XLA can cost a training
-    step a third of its time.
+    `tf.nn.log_softmax` transposes the axis to the end and back, which under XLA can cost a third of
+    the time of a training step.
     """
     return raw - tf.reduce_logsumexp(raw, axis=axis, keepdims=True)
 
 
-def aligned(stacked: tf.Tensor, x: tf.Tensor, *, axes: int = 1) -> tf.Tensor:
-    """Returns stacked parameters `[..., *shape]` that broadcast against `x`.
+def insert_axes(stacked: tf.Tensor, x: tf.Tensor, *, axes: int = 1) -> tf.Tensor:
+    """Returns stacked parameters with axes inserted so that they broadcast against `x`.
 
     Args:
-      stacked: `axes` leading axes, then the shape of the points that the parameters are for.
-      x: points, perhaps of more axes than the parameters are for.
-      axes: number of leading axes. Default: 1.
+      stacked: `[..., *shape]`, `axes` leading axes followed by the shape of the points that the
+        parameters belong to.
+      x: points `[..., *shape]`, which may have more leading axes.
+      axes: number of leading axes of `stacked`. Default: 1.
     """
     for _ in range(x.shape.rank - (stacked.shape.rank - axes)):
         stacked = tf.expand_dims(stacked, axes)

@@ -1,11 +1,11 @@
-"""Maps from an unbounded network output to a scale that stays finite both ways.
+"""Maps from an unbounded network output to a scale with bounded logarithm.
 
-Each map gives a raw log-scale (and a sign), which is then bounded softly:
+Each map gives a raw log-scale (and a sign), to which a soft bound is applied:
 
     log_scale = bound * tanh(raw_log_scale / bound)
 
-so that neither the scale nor its reciprocal leaves [exp(-bound), exp(bound)], however far the
-network's input lies from the data it was trained on.
+The scale therefore stays in [exp(-bound), exp(bound)], however far the network's input is from the
+data that it was trained on.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ _INVERSE_SOFTPLUS_OF_ONE = math.log(math.e - 1.0)
 
 
 class ScaleAndShift(tfb.Bijector):
-    """Scales by a number of known logarithm, and shifts: `tfb.Shift` after `tfb.Scale` in one.
+    """Scale with a known log-scale, then shift, as one bijector.
 
         forward   y = sign * exp(log_scale) * x + shift
         inverse   x = sign * exp(-log_scale) * (y - shift)
         log-det   log_scale
 
-    One object instead of a chain of two: a flow makes one for each layer at each call.
+    It replaces a chain of `tfb.Shift` and `tfb.Scale`, because a flow makes one bijector for each
+    layer in each call.
 
     Args:
       log_scale: log|scale|, `[..., D]`.
-      shift: `[..., D]`; `None`, the default, for none.
-      negative: boolean, where the scale is negative; `None`, the default, for nowhere.
+      shift: `[..., D]`. Default: no shift.
+      negative: booleans, true for negative scales. Default: all scales are positive.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ScaleAndShift(tfb.Bijector):
         self._log_scale = log_scale
         self._shift = shift
         self._negative = negative
-        # No `parameters`: each instance is its own, and TFP need not hash tensors to tell.
+        # Without `parameters` TFP compares instances by identity and need not hash tensors.
         super().__init__(forward_min_event_ndims=0, name="scale_and_shift")
 
     def _forward(self, x: tf.Tensor) -> tf.Tensor:
@@ -79,7 +80,7 @@ class ScaleAndShift(tfb.Bijector):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScaleMap(abc.ABC):
-    """Base of the scale maps; `bound` limits the absolute log-scale, in nats."""
+    """Base class of the scale maps."""
 
     bound: float = 2.0
 
@@ -90,46 +91,57 @@ class ScaleMap(abc.ABC):
             raise ValueError(checks.message("bound", "a number in (0, 40)", self.bound))
 
     def bijector(self, raw: tf.Tensor, shift: tf.Tensor | None = None) -> ScaleAndShift:
-        """Returns the scalar bijector that scales by the scale of `raw`, `[..., D]`, and shifts."""
+        """Returns the bijector that scales by the map's value at `raw`, `[..., D]`, and shifts."""
         log_scale = numerics.soft_bound(self._raw_log_scale(raw), self.bound)
         return ScaleAndShift(log_scale, shift, self._negative(raw))
 
     @abc.abstractmethod
     def _raw_log_scale(self, raw: tf.Tensor) -> tf.Tensor:
-        """Returns log|scale| before it is bounded."""
+        """Returns log|scale| before the soft bound."""
 
     def _negative(self, raw: tf.Tensor) -> tf.Tensor | None:
-        """Returns where the scale is negative; `None` for nowhere."""
+        """Returns booleans, true for negative scales; `None` if all scales are positive."""
         del raw
         return None
 
 
 class ExpScale(ScaleMap):
-    """scale = exp(raw) before the bound, the map of Real NVP and MAF; 1 at raw = 0."""
+    """The exponential map of Real NVP and MAF.
+
+    scale = exp(raw) before the soft bound; 1 at raw = 0
+    """
 
     def _raw_log_scale(self, raw: tf.Tensor) -> tf.Tensor:
         return raw
 
 
 class SoftplusScale(ScaleMap):
-    """scale = softplus(raw + log(e - 1)) before the bound; 1 at raw = 0."""
+    """The softplus map, which grows linearly.
+
+    scale = softplus(raw + log(e - 1)) before the soft bound; 1 at raw = 0
+    """
 
     def _raw_log_scale(self, raw: tf.Tensor) -> tf.Tensor:
         return numerics.log_softplus(raw + _INVERSE_SOFTPLUS_OF_ONE)
 
 
 class SigmoidScale(ScaleMap):
-    """scale = sigmoid(raw + 2) before the bound, the map of IAF and Glow; 0.88 at raw = 0."""
+    """The sigmoid map of IAF and Glow.
+
+    scale = sigmoid(raw + 2) before the soft bound; 0.88 at raw = 0
+    """
 
     def _raw_log_scale(self, raw: tf.Tensor) -> tf.Tensor:
         return tf.math.log_sigmoid(raw + 2.0)
 
 
 class PlainScale(ScaleMap):
-    """scale = 1 + raw before the bound, of either sign, with log|scale|; 1 at raw = 0.
+    """The identity map, whose scale may be negative.
 
-    The sign is that of 1 + raw, and the bound keeps the size away from zero and infinity. So the
-    scale jumps where 1 + raw changes sign, and with it the density.
+        scale = 1 + raw, |scale| softly bounded; 1 at raw = 0
+
+    The bound keeps the absolute scale away from zero and infinity. The scale, and with it the
+    density, therefore jumps at the point where 1 + raw changes sign.
     """
 
     def _raw_log_scale(self, raw: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Monotone splines, the transformer of neural spline flows."""
+"""Monotone rational-quadratic splines, used in neural spline flows."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tensorflow_probability import bijectors as tfb
 
 from tfp_genext.core import checks
 from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
-from tfp_genext.transformers.base import Transformer, aligned
+from tfp_genext.transformers.base import Transformer, insert_axes
 
-# Smallest bin, as a share of an even one, and smallest slope: they bound how far digits are lost.
+# Smallest bin, relative to the mean size, and smallest slope. They bound the loss of digits.
 _LEAST_BIN = 1e-2
 _LEAST_SLOPE = 1e-2
 _TINY = 1e-30
@@ -25,27 +25,28 @@ _SLOPE_OF_ZERO = math.log(math.expm1(1.0 - _LEAST_SLOPE))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spline(Transformer):
-    """Monotone rational-quadratic spline on [-bound, bound], the identity outside.
+    """Monotone rational-quadratic spline on [-bound, bound]; the identity outside.
 
-    K bins of widths w_k and heights h_k, slopes d_k at their edges, s_k = h_k / w_k; inside bin k,
-    with t = (x - x_k) / w_k (Durkan et al., 2019 [1]):
+    There are K bins of widths w_k and heights h_k, with slopes d_k at their edges and
+    s_k = h_k / w_k. Inside bin k, with t = (x - x_k) / w_k (Durkan et al., 2019, arXiv:1906.04032):
 
         r         s_k + (d_(k+1) + d_k - 2 s_k) t (1 - t)
         forward   y = y_k + h_k (s_k t^2 + d_k t (1 - t)) / r
         inverse   x = x_k + w_k t, t the root of a quadratic equation
         log-det   sum(log(s_k^2 (d_(k+1) t^2 + 2 s_k t (1 - t) + d_k (1 - t)^2) / r^2))
 
-    Widths and heights are softmaxes of the parameters, slopes softpluses; slopes at the two ends
-    are 1, and so are the tails. No bin is smaller than 1 % of an even one, and no slope at a knot
-    smaller than 0.01; between knots of unlike bins it may be. 3 K - 1 parameters a dimension.
+    Widths and heights are softmaxes of the parameters, slopes are softpluses. The slopes at the two
+    ends are 1, as in the tails. Each bin has at least 1 % of the mean size, and each slope at a
+    knot is at least 0.01. Between knots of bins of different shape it may be smaller. Each
+    dimension has 3 K - 1 parameters.
 
     Args:
       num_bins: K. Default: 8.
       bound: half the width of the interval, in units of the data. Default: 4.
 
     Raises:
-      TypeError: where `num_bins` is no integer.
-      ValueError: where `num_bins` is below 1, or `bound` no finite number above 0.
+      TypeError: if `num_bins` is not an integer.
+      ValueError: if `num_bins` is below 1, or `bound` is not a finite number above 0.
 
     Example:
 
@@ -57,11 +58,6 @@ class Spline(Transformer):
     start = spline.bijector([tf.zeros([3])] * spline.params_size)
     tf.debugging.assert_near(start.forward([-9.0, 0.5, 2.0]), [-9.0, 0.5, 2.0])
     ```
-
-    #### References
-
-    [1]: Conor Durkan, Artur Bekasov, Iain Murray, George Papamakarios. Neural Spline Flows. 2019.
-         https://arxiv.org/abs/1906.04032
     """
 
     heavy: ClassVar[bool] = True
@@ -91,7 +87,7 @@ class Spline(Transformer):
         )
 
     def _bins(self, raw: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Returns the sizes of the bins, `[K, ...]`, which fill the interval."""
+        """Returns the sizes of the bins, `[K, ...]`, which sum to the length of the interval."""
         stacked = tf.stack(raw)
         weights = tf.exp(stacked - tf.stop_gradient(tf.reduce_max(stacked, axis=0)))
         shares = weights / tf.reduce_sum(weights, axis=0)
@@ -100,17 +96,18 @@ class Spline(Transformer):
 
 
 class _RationalQuadratic(OneEvaluationBijector):
-    """The spline itself. Bins stand on the first axis, which keeps each of them contiguous.
+    """The bijector of `Spline`; parameters have the bins on the first axis, contiguous in memory.
 
-    `tfb.RationalQuadraticSpline` has the same formulas, and is the oracle of the tests. Its inverse
-    takes the square root of a difference that rounding makes negative in float32 where the spline
-    is steep, its gathers have slow gradients, and it evaluates everything twice.
+    `tfb.RationalQuadraticSpline` has the same formulas and is the oracle of the tests. It is not
+    used here for three reasons. Its inverse takes the square root of a difference that rounding in
+    float32 makes negative at steep bins. Its gathers have slow gradients. It evaluates the spline
+    twice, for the value and for the log-determinant.
 
     Args:
-      widths: `[K, ...]`, which sum to twice the bound.
-      heights: `[K, ...]`, likewise.
+      widths: `[K, ...]`, with sum 2 * bound.
+      heights: `[K, ...]`, with the same sum.
       slopes: `[K + 1, ...]`, at the edges of the bins.
-      bound: half the interval.
+      bound: half the length of the interval.
     """
 
     def __init__(
@@ -135,14 +132,14 @@ class _RationalQuadratic(OneEvaluationBijector):
         return tf.where(inside, x, y), tf.where(inside, -bin_.log_slope(t), tf.zeros_like(y))
 
     def _inside(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns where the spline is not the identity, and a point that is safe everywhere."""
+        """Returns the mask of points inside the interval, and points with 0 for those outside."""
         inside = tf.abs(x) < self._bound
         return inside, tf.where(inside, x, tf.zeros_like(x))
 
     def _bin_of(self, x: tf.Tensor, sizes: tf.Tensor) -> _Bin:
-        """Returns the bin that each point falls into, by the widths or by the heights."""
+        """Returns the bin of each point, found by widths or by heights as given in `sizes`."""
         widths, heights, slopes, sizes = (
-            aligned(values, x) for values in (self._widths, self._heights, self._slopes, sizes)
+            insert_axes(values, x) for values in (self._widths, self._heights, self._slopes, sizes)
         )
         ends = tf.cumsum(sizes[:-1], axis=0) - self._bound
         beyond = tf.cast(x >= ends, x.dtype)
@@ -167,7 +164,7 @@ class _RationalQuadratic(OneEvaluationBijector):
 
 @dataclasses.dataclass(frozen=True)
 class _Bin:
-    """One piece of a spline for each point; t in [0, 1] runs through it."""
+    """The bin that contains a point, for each point; t in [0, 1] is the position inside it."""
 
     x: tf.Tensor
     y: tf.Tensor
@@ -194,13 +191,14 @@ class _Bin:
         return 2.0 * tf.math.log(s / self.r(t)) + tf.math.log(numerator)
 
     def solve(self, y: tf.Tensor) -> tf.Tensor:
-        """Returns the t at which the spline takes the value y."""
+        """Returns the t at which the spline has the value y."""
         rise = y - self.y
         bent = rise * self.bend
         a = self.height * (self.steepness - self.slope) + bent
         b = self.height * self.slope - bent
         c = -self.steepness * rise
-        # Positive but for rounding; and of the two forms of a root, the one without cancellation.
+        # The discriminant is positive up to rounding. Of the two forms of a root, the one without
+        # cancellation is taken.
         root = tf.sqrt(tf.maximum(b**2 - 4.0 * a * c, _TINY))
         rising = b >= 0.0
         denominator = tf.where(rising, b + root, 2.0 * a)

@@ -1,4 +1,4 @@
-"""Scalar functions that are known to rise, and their inverses by bracketed root finding."""
+"""Monotone scalar bijectors whose forward direction is found by bracketed root finding."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ _MOST_ITERATIONS = 100
 _LARGEST_EXPONENT = 40.0
 
 
-class Rising(OneEvaluationBijector):
-    """The bijector whose inverse is a rising function F of each number; abstract.
+class MonotoneBijector(OneEvaluationBijector):
+    """Base class of bijectors whose inverse is an increasing function F of each number.
 
         inverse   x = F(y)
         forward   y = F^-1(x), by bracketed root finding, to the rounding of F
         log-det   -log(F'(y))
 
-    The inverse, which densities need, is one evaluation of F. Gradients through the forward
-    direction are those of the implicit function theorem: they reach the point and whatever F is
-    made of.
+    The inverse, which densities need, is one evaluation of F. Gradients of the forward direction
+    follow from the implicit function theorem. They reach the point and the parameters of F.
     """
 
     def __init__(self, name: str) -> None:
@@ -37,7 +36,7 @@ class Rising(OneEvaluationBijector):
 
     @abc.abstractmethod
     def _bracket(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns numbers below and above F^-1(x)."""
+        """Returns a lower and an upper bound of F^-1(x)."""
 
     def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         return self._evaluate(y)
@@ -48,22 +47,22 @@ class Rising(OneEvaluationBijector):
         return root, -self._evaluate(root)[1]
 
     def _root(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns F^-1(x) without gradients, and how far off it may be.
+        """Returns F^-1(x) without gradients, and a bound of its error.
 
-        Brackets may be thousands of times as wide as the root is large, and so would be an error in
-        proportion to them: a second search, around what the first has found, is as exact as a
-        number of the root's own size can be.
+        The bracket may be thousands of times wider than the root is large, and the tolerance of the
+        first search is proportional to the bracket. A second search in a small interval around the
+        first result is accurate to the rounding of the root itself.
         """
         eps = checks.finfo(x.dtype).eps
         low, high = self._bracket(x)
-        # Rounding can put an end of the bracket on the wrong side, by less than this.
+        # Rounding can move an end of the bracket past the root, by less than this.
         error = math.sqrt(eps) * (1.0 + tf.abs(low) + tf.abs(high))
-        root = self._searched(x, low - error, high + error, error)
+        root = self._find_root(x, low - error, high + error, error)
         finer = 4.0 * eps * (1.0 + tf.abs(root))
-        root = self._searched(x, root - 2.0 * error, root + 2.0 * error, finer)
+        root = self._find_root(x, root - 2.0 * error, root + 2.0 * error, finer)
         return tf.stop_gradient(root), tf.stop_gradient(finer)
 
-    def _searched(
+    def _find_root(
         self, x: tf.Tensor, low: tf.Tensor, high: tf.Tensor, tolerance: tf.Tensor
     ) -> tf.Tensor:
         return tfp.math.find_root_chandrupatla(
@@ -75,10 +74,11 @@ class Rising(OneEvaluationBijector):
         ).estimated_root
 
     def _newton_step(self, root: tf.Tensor, x: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
-        """Returns the root after a step no longer than its error, with the gradient of F^-1(x).
+        """Returns the root after one bounded Newton step, with the gradient of F^-1(x).
 
         By the implicit function theorem dy = (dx - dF(y)) / F'(y), which is the gradient of the
-        whole step; its length is bounded where rounding of F would have it jump along a plateau.
+        unbounded step. The step's length is bounded because rounding of F can make it jump along a
+        plateau.
         """
         value, log_slope = self._evaluate(root)
         reciprocal = tf.exp(tf.minimum(-log_slope, _LARGEST_EXPONENT))
