@@ -11,12 +11,11 @@ import time
 
 import pytest
 
-from tfp_genext import saving
 from tfp_genext.saving import files
 
 
 def _write(path: pathlib.Path, text: str, *, overwrite: bool = True) -> None:
-    with saving.replacing_directory(str(path), overwrite=overwrite) as written:
+    with files.replacing_directory(str(path), overwrite=overwrite) as written:
         os.makedirs(written)
         pathlib.Path(written, "text").write_text(text)
 
@@ -43,7 +42,7 @@ def test_what_appeared_meanwhile_is_not_overwritten(tmp_path):
 
 
 def _write_beside_another(path: pathlib.Path) -> None:
-    with saving.replacing_directory(str(path), overwrite=False) as written:
+    with files.replacing_directory(str(path), overwrite=False) as written:
         os.makedirs(written)
         _write(path, "another's", overwrite=False)
 
@@ -93,7 +92,7 @@ def _forked_writer(path: pathlib.Path) -> int:
     """Starts a process that opens a directory to write in, and waits to be killed."""
     child = os.fork()
     if not child:
-        with saving.replacing_directory(str(path), overwrite=True) as written:
+        with files.replacing_directory(str(path), overwrite=True) as written:
             os.makedirs(written)
             signal.pause()
     return child
@@ -140,7 +139,7 @@ def test_systems_without_locks_write_and_clear_nothing(tmp_path, monkeypatch):
 
 def test_a_file_replaces_another(tmp_path):
     for text in ("old", "new"):
-        with saving.replacing(tmp_path / "model.keras") as written:
+        with files.replacing(tmp_path / "model.keras") as written:
             pathlib.Path(written).write_text(text)
         assert (tmp_path / "model.keras").read_text() == text
     assert os.listdir(tmp_path) == ["model.keras"]

@@ -13,7 +13,6 @@ PACKAGE = pathlib.Path(tfp_genext.__file__).parent
 
 # Files and folders, lowest floor first. Members of one folder may import each other.
 FLOORS = [
-    {"budget"},
     {"_version", "core"},
     {"masks", "numerics"},
     {"networks", "layers", "transformers"},

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import tempfile
 import zipfile
 
 import keras
@@ -18,14 +20,20 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_genext as gx
-from tfp_genext import budget, saving
-from tfp_genext.saving import archive, guard, vetted
+from tfp_genext.core import checks
+from tfp_genext.saving import config as configs
+from tfp_genext.saving import load as loading
+from tfp_genext.saving.reader import decode
+from tfp_genext.saving.writer import encode
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
 D = saved_cases.D
-TOO_LARGE = "must make at most 4 times its own size.*gx.saving.size_limit.*Received"
-NO_SIZE = "of a size that this file can hold.*Received"
+NO_SIZE = "have sizes of at most .*`max_bytes` allows more"
+NO_WEIGHTS = "hold the weights of all variables, of at most .*Received"
+NOT_STORED = "hold weights in full, in one piece and not packed.*Received"
+TOO_LARGE = "make tensors of at most .*`max_bytes`.*Received"
+UNLISTED = "name registered classes, or classes and functions of Keras.*Received"
 
 
 def maf():
@@ -73,32 +81,76 @@ def argument(**options):
 
 
 def whole_numbers(values):
-    return saving.encode({"x": tf.constant(values, tf.int32)})["roots"]["x"]
+    return encode({"x": tf.constant(values, tf.int32)})["roots"]["x"]
+
+
+def autoencoder():
+    latents, pixels = (
+        gx.distributions.IndependentNormal([2]),
+        gx.distributions.IndependentNormal([4]),
+    )
+    encoder = keras.Sequential([keras.Input([4]), keras.layers.Dense(4)])
+    decoder = keras.Sequential(
+        [
+            keras.Input([2]),
+            keras.layers.Reshape([2, 1]),
+            keras.layers.UpSampling1D(4),
+            keras.layers.UpSampling1D(1),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(pixels.params_size),
+        ]
+    )
+    return gx.models.VAE(
+        gx.distributions.Conditional(encoder, latents),
+        gx.distributions.Conditional(decoder, pixels),
+        prior=saved_cases.normal(2),
+    )
+
+
+def expanding(config):
+    """Has the layers of a decoder make much of little."""
+    for layer in layers_of(config)[-1]["config"]["network"]["config"]["layers"]:
+        if layer["class_name"] == "UpSampling1D":
+            layer["config"]["size"] = 4000
 
 
 SIZES = {
     "one layer": (maf, first_layer(hidden_units=[10**9]), NO_SIZE),
     "no number of layers": (maf, first_layer(event_size=10**30), NO_SIZE),
-    "product of layers": (perceptron, first_layer(hidden_units=[10**5, 10**5]), TOO_LARGE),
-    "masked product": (maf, first_layer(hidden_units=[10**5, 10**5]), TOO_LARGE),
-    "many layers": (perceptron, first_layer(hidden_units=[4] * 10**5), TOO_LARGE),
-    "masks": (maf, first_layer(num_masks=10**6), TOO_LARGE),
-    "convolutions": (pixels, first_layer(num_layers=10**6), TOO_LARGE),
-    "pixels": (pixels, first_layer(image_shape=[5000, 5000, 1]), TOO_LARGE),
+    "product of layers": (perceptron, first_layer(hidden_units=[4000, 4000]), NO_WEIGHTS),
+    "masked product": (maf, first_layer(hidden_units=[4000, 4000]), NO_WEIGHTS),
+    "many layers": (perceptron, first_layer(hidden_units=[4] * 10**5), NO_SIZE),
+    "too many layers": (perceptron, first_layer(hidden_units=[4] * 300), NO_SIZE),
+    "masks": (maf, first_layer(num_masks=10**6), NO_SIZE),
+    "convolutions": (pixels, first_layer(num_layers=10**6), NO_SIZE),
+    "pixels": (pixels, first_layer(image_shape=[5000, 5000, 1]), NO_SIZE),
     "contexts": (
         registry_models.conditional_vae,
-        argument(conditional_event_shape=[10**4, 10**4]),
+        argument(conditional_event_shape=[4000, 4000]),
         TOO_LARGE,
     ),
+    "a decoder that expands": (autoencoder, expanding, TOO_LARGE),
     "padding": (
         transformed,
         bijector(instance("tfb.Pad", paddings=whole_numbers([[0, 10**8]]))),
         NO_SIZE,
     ),
+    "paddings": (
+        transformed,
+        bijector(instance("tfb.Pad", paddings=whole_numbers([[0, 4000]] * 2))),
+        "Received",
+    ),
     "parts of TFP's": (
         transformed,
         bijector(instance("tfb.Glow", output_shape=whole_numbers([8]), num_glow_blocks=10**6)),
-        TOO_LARGE,
+        "a public class of TFP or tfp_genext. Received: 'tfb.Glow'",
+    ),
+    "thresholds of a metric": (
+        maf,
+        lambda config: config["compile_config"].update(
+            metrics=[keras_node("keras.metrics", "AUC", {"num_thresholds": 16_000_000})]
+        ),
+        NO_SIZE,
     ),
 }
 
@@ -107,61 +159,45 @@ SIZES = {
 def test_a_file_that_asks_for_too_much_is_refused_before_it_has_it(case, tmp_path):
     build, change, text = SIZES[case]
     path = tmp_path / "model.keras"
-    build().save(path)
+    model = build()
+    if not model.compiled and case.startswith("thresholds"):
+        model.compile(optimizer="adam")
+    model.save(path)
     saved_cases.reconfigured(path, change)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ValueError, match=f"(?s)^`filepath` (must hold.*)?{text}"):
-        keras.saving.load_model(path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600 * 2**10
+    with pytest.raises(ValueError, match=f"(?s)^`path` must.*{text}"):
+        gx.saving.load_model(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 * 2**10
 
 
-def test_the_limit_is_that_of_the_file_which_keras_holds(tmp_path, monkeypatch):
+def test_nothing_is_left_of_a_load_that_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     path = tmp_path / "model.keras"
-    model = maf()
-    model.compile(optimizer="adam")
-    model.save(path)
-    with zipfile.ZipFile(path) as file:
-        size = sum(member.compress_size for member in file.infolist())
-    seen = []
-    build, compiled = gx.networks.MADE.build, gx.models.DensityModel.compile
-
-    def looking(method):
-        def call(*args, **kwargs):
-            seen.append(budget.current().limit)
-            return method(*args, **kwargs)
-
-        return call
-
-    monkeypatch.setattr(gx.networks.MADE, "build", looking(build))
-    monkeypatch.setattr(gx.models.DensityModel, "compile", looking(compiled))
-    keras.saving.load_model(path)
-    assert seen == [budget.FLOOR + budget.FACTOR * size] * 2
-    assert budget.current() is None and archive.opened() is None
+    maf().save(path)
+    saved_cases.reconfigured(path, first_layer(hidden_units=[4000, 4000]))
+    with pytest.raises(ValueError, match=NO_WEIGHTS):
+        gx.saving.load_model(path)
+    assert checks.tried(lambda: "made") == "made"
+    assert os.listdir(tmp_path) == ["model.keras"]
+    assert keras.Variable(np.zeros([5000])).shape == (5000,)
 
 
-def test_a_model_that_is_not_read_from_a_file_may_be_of_any_size(monkeypatch):
-    monkeypatch.setattr(budget, "FLOOR", 0)
-    monkeypatch.setattr(budget, "FACTOR", 0)
-    model = maf()
-    again = gx.models.DensityModel.from_config(model.get_config())
-    assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
-
-
-def test_the_limit_can_be_raised(tmp_path, monkeypatch):
+def test_the_limit_can_be_raised_and_lowered(tmp_path):
     path = tmp_path / "model.keras"
-    model = maf()
+    model = gx.models.DensityModel(tfd.Sample(tfd.Normal(tf.Variable(0.0), 1.0), [10_000]))
     model.save(path)
-    with monkeypatch.context() as patch:
-        patch.setattr(budget, "FLOOR", 0)
-        patch.setattr(budget, "FACTOR", 0)
-        with pytest.raises(ValueError, match="gx.saving.size_limit"):
-            keras.saving.load_model(path)
-        with gx.saving.size_limit(gigabytes=1):
-            loaded = keras.saving.load_model(path)
-        with pytest.raises(ValueError, match="gx.saving.size_limit"):
-            keras.saving.load_model(path)
-    for found, expected in zip(loaded.variables, model.variables, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match=NO_SIZE):
+        gx.saving.load_model(path)
+    loaded = gx.saving.load_model(path, max_bytes=2**30)
+    assert loaded.distribution.event_shape == [10_000]
+    with pytest.raises(ValueError, match="must hold at most 1000 bytes, a quarter of `max_bytes`"):
+        gx.saving.load_model(path, max_bytes=4000)
+
+
+def test_keras_loads_without_limits(tmp_path):
+    path = tmp_path / "model.keras"
+    gx.models.DensityModel(tfd.Sample(tfd.Normal(tf.Variable(0.0), 1.0), [10_000])).save(path)
+    assert keras.saving.load_model(path).distribution.event_shape == [10_000]
 
 
 def test_large_numbers_that_are_no_sizes_are_read(tmp_path):
@@ -173,30 +209,30 @@ def test_large_numbers_that_are_no_sizes_are_read(tmp_path):
     options = {"initial_scale": 2**30, "dynamic_growth_steps": 10**9}
     model.compile(optimizer=keras.optimizers.LossScaleOptimizer(inner, **options))
     model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    loaded = gx.saving.load_model(tmp_path / "model.keras")
     assert loaded.optimizer.get_config() == model.optimizer.get_config()
 
 
-def test_variables_are_counted_once_by_the_size_that_keras_knows():
-    seen = []
+def test_values_of_distributions_are_no_sizes(tmp_path):
+    made = tfd.Uniform(0, tf.Variable(10**6))
+    model = gx.models.DensityModel(tfd.Independent(tfd.Binomial(10**6, tf.Variable([0.0])), 1))
+    del made
+    model.save(tmp_path / "model.keras")
+    loaded = gx.saving.load_model(tmp_path / "model.keras")
+    assert loaded.distribution.distribution.parameters["total_count"] == 10**6
 
-    def creator(create, **kwargs):
-        seen.append(kwargs["initial_value"])
-        return create(**kwargs)
 
-    with tf.variable_creator_scope(creator):
-        keras.Variable("glorot_uniform", shape=(3, 4), dtype="float64")
-        tf.Variable(lambda: tf.zeros([5]))
-    known = guard._known_variable(seen[0])
-    assert tuple(known.shape) == (3, 4) and known.dtype == "float64"
-    assert guard._known_variable(seen[1]) is None
-    held = budget.Budget(10**6)
-    with budget.within(held), tf.variable_creator_scope(guard._Counting()):
-        keras.Variable("zeros", shape=(3, 4), dtype="float64")
-        tf.Variable(lambda: tf.zeros([5]))
-        tf.Variable(np.zeros([2], "float32"))
-        tf.Variable(1.0)
-    assert held._left == 10**6 - 4 * guard._OVERHEAD - 96 - 20 - 8 - 4
+def test_variables_are_limited_by_number_and_by_bytes():
+    with loading._limited(10**5, [(100, 100)]):
+        keras.Variable("glorot_uniform", shape=(100, 100))
+        tf.Variable(lambda: tf.zeros([100, 100]))
+        for make in (
+            lambda: keras.Variable("zeros", shape=(100, 101)),
+            lambda: tf.Variable(np.zeros([10_001], "float32")),
+            lambda: tf.Variable(lambda: tf.zeros([100, 100])),
+        ):
+            with pytest.raises(ValueError, match=NO_WEIGHTS):
+                make()
 
 
 def test_what_a_function_would_make_is_known_without_making_it():
@@ -206,25 +242,19 @@ def test_what_a_function_would_make_is_known_without_making_it():
         calls.append(tf.executing_eagerly())
         return tf.reduce_sum(tf.fill([size, size], 1.0))
 
-    with budget.within(budget.Budget(100, activations=10**6)):
-        with pytest.raises(budget.TooLarge, match="4000000000000 bytes of .*Fill"):
-            budget.tried(lambda: make(10**6))
+    with loading._limited(10**6, []):
+        with pytest.raises(ValueError, match="of at most 1000000 bytes.*Fill"):
+            checks.tried(lambda: make(10**6))
         assert calls == [False]
-        assert budget.tried(lambda: make(10)) == 100.0
-        # Nor is what needs values refused, where it is asked for so little.
-        assert budget.tried(lambda: float(make(10))) == 100.0
-    assert budget.tried(lambda: make(10)) == 100.0
-    assert calls == [False, False, True, False, True, True]
+        assert checks.tried(lambda: make(10)) == 100.0
+    assert checks.tried(lambda: make(10)) == 100.0
+    assert calls == [False, False, True, True]
 
 
 def test_variables_are_counted_where_a_layer_is_built_in_a_graph():
     layer = keras.layers.Dense(1000)
-    with (
-        budget.within(budget.Budget(10**5)),
-        tf.variable_creator_scope(guard._Counting()),
-        pytest.raises(budget.TooLarge, match="'kernel', the last of"),
-    ):
-        budget.tried(lambda: layer(tf.zeros([2, 1000])))
+    with loading._limited(10**7, []), pytest.raises(ValueError, match=NO_WEIGHTS):
+        checks.tried(lambda: layer(tf.zeros([2, 1000])))
     assert not layer.built
 
 
@@ -240,12 +270,12 @@ def doubled(depth, kind):
 @pytest.mark.parametrize("kind", ["chain", "list"])
 def test_objects_that_double_are_refused_and_such_as_are_used_often_are_not(kind):
     with pytest.raises(ValueError, match="such as do not multiply.*Received"):
-        saving.decode(doubled(50, kind))
-    assert saving.decode(doubled(3, kind))["x"]
+        decode(doubled(50, kind))
+    assert decode(doubled(3, kind))["x"]
     often = [{"kind": "object", "number": 0}] * 1000
     objects = [instance("tfb.Shift", shift=1.0)]
     data = {"objects": objects, "roots": {"x": {"kind": "list", "items": often}}}
-    assert len(saving.decode(data)["x"]) == 1000
+    assert len(decode(data)["x"]) == 1000
 
 
 def test_objects_inside_a_layer_are_of_a_table_of_its_own():
@@ -254,7 +284,7 @@ def test_objects_inside_a_layer_are_of_a_table_of_its_own():
     network = gx.networks.MLP([head.params_size], [4])
     network.build((None, 3))
     posterior = gx.distributions.Conditional(network, head, bijector=flow.bijector)
-    again = saving.decode(saving.encode({"x": posterior}))["x"]
+    again = decode(encode({"x": posterior}))["x"]
     assert again.bijector.parameters.keys() == posterior.bijector.parameters.keys()
 
 
@@ -262,17 +292,18 @@ def test_layers_that_call_each_other_over_and_over_are_refused():
     model = keras.Sequential([keras.Input([2]), keras.layers.Dense(2)])
     for depth in range(12):
         if depth == 3:
-            vetted.keras_config(keras.saving.serialize_keras_object(model), "network")
+            configs.check(keras.saving.serialize_keras_object(model))
         inputs = keras.Input([2])
         model = keras.Model(inputs, model(model(inputs)))
-    with pytest.raises(ValueError, match="`network` must be layers that do not multiply"):
-        vetted.keras_config(keras.saving.serialize_keras_object(model), "network")
+    with pytest.raises(ValueError, match="must hold layers that do not multiply"):
+        configs.check(keras.saving.serialize_keras_object(model))
 
 
 def keras_node(module, name, config=None):
     return {"module": module, "class_name": name, "config": config, "registered_name": None}
 
 
+LOADERS = [keras.saving.load_model, gx.saving.load_model]
 FOREIGN = {
     "a function that downloads": keras_node("keras.utils", "function", "get_file"),
     "a function that builds": keras_node("keras.applications.vgg16", "function", "VGG16"),
@@ -282,13 +313,14 @@ FOREIGN = {
 }
 
 
+@pytest.mark.parametrize("load", LOADERS)
 @pytest.mark.parametrize("case", FOREIGN)
-def test_what_no_model_is_made_of_is_neither_imported_nor_called(case, tmp_path):
+def test_what_no_model_is_made_of_is_neither_imported_nor_called(case, load, tmp_path):
     path = tmp_path / "model.keras"
     maf().save(path)
     saved_cases.reconfigured(path, first_layer(activation=FOREIGN[case]))
-    with pytest.raises(ValueError, match="modules that hold what models are made of.*Received"):
-        keras.saving.load_model(path)
+    with pytest.raises(ValueError, match=UNLISTED):
+        load(path)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +329,7 @@ def test_what_no_model_is_made_of_is_neither_imported_nor_called(case, tmp_path)
 def test_what_stands_for_a_layer_must_be_one(config):
     data = {"objects": [], "roots": {"x": {"kind": "layer", "config": config}}}
     with pytest.raises(ValueError, match="`x` must be a Keras layer.*Received"):
-        saving.decode(data)
+        decode(data)
 
 
 def test_functions_of_keras_in_the_arguments_and_when_compiling_are_refused(tmp_path):
@@ -310,7 +342,7 @@ def test_functions_of_keras_in_the_arguments_and_when_compiling_are_refused(tmp_
     ):
         model.save(path)
         saved_cases.reconfigured(path, change)
-        with pytest.raises(ValueError, match="modules that hold what models are made of"):
+        with pytest.raises(ValueError, match=UNLISTED):
             keras.saving.load_model(path)
 
 
@@ -336,7 +368,7 @@ def test_fields_of_another_kind_are_errors_that_name_the_file(case, tmp_path):
     path = tmp_path / "model.keras"
     saved_cases.stepped(gx.flows.maf([D], num_layers=1, hidden_units=[4])).save(path)
     saved_cases.reconfigured(path, WRONG[case])
-    with pytest.raises(ValueError, match="^`filepath` must hold what `tfp_genext` wrote. Received"):
+    with pytest.raises(ValueError, match="^`path` must hold what `tfp_genext` wrote. Received"):
         keras.saving.load_model(path)
 
 
@@ -344,7 +376,7 @@ def test_a_message_does_not_hold_the_whole_file(tmp_path):
     path = tmp_path / "model.keras"
     maf().save(path)
     saved_cases.reconfigured(path, first_layer(hidden_units=["x" * 10**6]))
-    with pytest.raises(ValueError, match="^`filepath` must hold") as raised:
+    with pytest.raises(ValueError, match="^`path` must hold") as raised:
         keras.saving.load_model(path)
     assert len(str(raised.value)) < 2000
 
@@ -361,8 +393,8 @@ def test_flipped_bits_never_load_as_other_numbers(tmp_path):
         spoiled = bytearray(whole)
         spoiled[place] ^= 1
         path.write_bytes(spoiled)
-        with pytest.raises(ValueError, match="(?s)^`filepath` must.*CRC"):
-            keras.saving.load_model(path)
+        with pytest.raises(ValueError, match="(?s)^`path` must.*CRC"):
+            gx.saving.load_model(path)
 
 
 def claiming(shape, **options):
@@ -387,12 +419,12 @@ def test_weights_that_claim_to_be_huge_are_never_read(options, tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with zipfile.ZipFile(path) as file:
         weights.write_bytes(file.read("model.weights.h5"))
-    for load in (keras.saving.load_model, model.load_weights):
-        with pytest.raises(ValueError, match=TOO_LARGE):
+    for load in (gx.saving.load_model, model.load_weights):
+        with pytest.raises(ValueError, match=NOT_STORED):
             load(path)
-    with pytest.raises(ValueError, match=TOO_LARGE):
+    with pytest.raises(ValueError, match=NOT_STORED):
         model.load_weights(weights)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600 * 2**10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 * 2**10
 
 
 def test_an_archive_that_swells_is_not_unpacked_and_one_that_is_packed_is(tmp_path):
@@ -400,14 +432,16 @@ def test_an_archive_that_swells_is_not_unpacked_and_one_that_is_packed_is(tmp_pa
     model = maf()
     model.save(path)
     saved_cases.repacked(path, lambda parts: None, zipfile.ZIP_DEFLATED)
-    loaded = keras.saving.load_model(path)
+    loaded = gx.saving.load_model(path)
     for found, expected in zip(loaded.variables, model.variables, strict=True):
         np.testing.assert_array_equal(found, expected)
-    saved_cases.repacked(
-        path, lambda parts: parts.update({"assets/x": bytes(2**27)}), zipfile.ZIP_DEFLATED
-    )
-    with pytest.raises(ValueError, match=f"{TOO_LARGE}.*assets/x"):
-        keras.saving.load_model(path)
+    for name, text in (("assets/x", "alone.*assets/x"), ("metadata.json", "at most .*metadata")):
+        model.save(path)
+        saved_cases.repacked(
+            path, lambda parts, name=name: parts.update({name: bytes(2**27)}), zipfile.ZIP_DEFLATED
+        )
+        with pytest.raises(ValueError, match=f"^`path` must.*{text}"):
+            gx.saving.load_model(path)
 
 
 def test_weights_that_are_not_hdf5_are_refused(tmp_path):
@@ -416,8 +450,8 @@ def test_weights_that_are_not_hdf5_are_refused(tmp_path):
     saved_cases.repacked(
         path, lambda parts: parts.update({"model.weights.npz": parts.pop("model.weights.h5")})
     )
-    with pytest.raises(ValueError, match="a member 'model.weights.h5'.*Received"):
-        keras.saving.load_model(path)
+    with pytest.raises(ValueError, match="must be an archive with the members .*Received"):
+        gx.saving.load_model(path)
 
 
 def test_damaged_weights_change_nothing(tmp_path):

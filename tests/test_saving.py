@@ -15,7 +15,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_genext as gx
-from tfp_genext import saving
+from tfp_genext.saving.reader import decode
+from tfp_genext.saving.writer import encode
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -32,8 +33,8 @@ def test_what_was_shared_is_shared_again():
 
 
 def round_trip(distribution):
-    written = saving.encode({"distribution": distribution})
-    return saving.decode(json.loads(json.dumps(written)))["distribution"]
+    written = encode({"distribution": distribution})
+    return decode(json.loads(json.dumps(written)))["distribution"]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int64", "bool"])
@@ -41,8 +42,8 @@ def test_constants_keep_dtype_and_every_bit(dtype):
     values = np.array([[0.1, -0.0, 1e-7], [1.0, 0.0, 3.0]]).astype(
         tf.as_dtype(dtype).as_numpy_dtype
     )
-    written = saving.encode({"x": [tf.constant(values), values, np.float64(0.1), float("inf")]})
-    tensor, array, scalar, infinite = saving.decode(json.loads(json.dumps(written)))["x"]
+    written = encode({"x": [tf.constant(values), values, np.float64(0.1), float("inf")]})
+    tensor, array, scalar, infinite = decode(json.loads(json.dumps(written)))["x"]
     assert tf.is_tensor(tensor) and tensor.dtype == dtype and isinstance(array, np.ndarray)
     assert tensor.numpy().tobytes() == array.tobytes() == values.tobytes()
     assert scalar == 0.1 and infinite == float("inf")
@@ -107,7 +108,7 @@ REFUSED = [
 @pytest.mark.parametrize("build, path", REFUSED, ids=[path for _, path in REFUSED])
 def test_what_a_file_cannot_hold_is_named(build, path):
     with pytest.raises(ValueError, match=f"^`{path}` must be .*Received: ") as raised:
-        saving.encode({"distribution": build()})
+        encode({"distribution": build()})
     assert "Received" in str(raised.value)
 
 
@@ -371,7 +372,7 @@ def test_what_tfp_hides_behind_keywords_is_refused_when_saving():
         inflated_loc_logits=tf.Variable(0.3), total_count=tf.constant(4.0), logits=tf.Variable(0.6)
     )
     with pytest.raises(ValueError, match="`distribution.distribution_class` must be .*Received"):
-        saving.encode({"distribution": made})
+        encode({"distribution": made})
 
 
 def test_what_is_frozen_after_compiling_keeps_the_optimizer(tmp_path):
@@ -404,7 +405,7 @@ def test_a_lost_state_of_the_optimizer_is_an_error(tmp_path):
         del file["optimizer"]
 
     saved_cases.reweighted(path, lose)
-    with pytest.raises(ValueError, match="variables of the optimizer. Received: 0"):
+    with pytest.raises(ValueError, match="the 6 variables of .optimizer.*Received: 0 variables"):
         keras.saving.load_model(path)
 
 
@@ -487,7 +488,7 @@ def saved_flow(tmp_path):
 @pytest.mark.parametrize("broken", BREAKING)
 def test_a_newer_file_that_cannot_be_read_says_so(broken, saved_flow):
     path = _edited(saved_flow, _from_version("99.1.0", BREAKING[broken]))
-    expected = rf"`filepath` .*written by tfp_genext 99\.1\.0, this is {gx.__version__} \(\w+: "
+    expected = rf"`path` .*written by tfp_genext 99\.1\.0, this is {gx.__version__} \(\w+: "
     with pytest.raises(ValueError, match=expected):
         keras.saving.load_model(path)
 
@@ -495,7 +496,7 @@ def test_a_newer_file_that_cannot_be_read_says_so(broken, saved_flow):
 @pytest.mark.parametrize("version", [None, gx.__version__, "0.0.1", "no version", 3, "9" * 10**6])
 def test_files_of_other_versions_are_not_called_newer(version, saved_flow):
     path = _edited(saved_flow, _from_version(version, BREAKING["a missing entry"]))
-    with pytest.raises(ValueError, match="`filepath` must hold what `tfp_genext` wrote") as raised:
+    with pytest.raises(ValueError, match="`path` must hold what `tfp_genext` wrote") as raised:
         keras.saving.load_model(path)
     assert "written by" not in str(raised.value)
 

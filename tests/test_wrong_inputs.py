@@ -1181,10 +1181,10 @@ TABLE = [
         )
     ),
     (
-        "a size limit beyond all memory",
-        lambda: gx.saving.size_limit(gigabytes=1e300).__enter__(),
-        ValueError,
-        "`gigabytes` must be a number above 0 and at most 1e9",
+        "a size limit that is not a whole number",
+        lambda: gx.saving.load_model("model.keras", max_bytes=1e9),
+        TypeError,
+        "`max_bytes` must be an integer of at least 1",
     ),
     (
         "a context shape that is a letter, in an export",
@@ -1287,9 +1287,9 @@ TABLE = [
     ),
     (
         "a limit of no size",
-        lambda: gx.saving.size_limit(gigabytes=0).__enter__(),
+        lambda: gx.saving.load_model("model.keras", max_bytes=0),
         ValueError,
-        "`gigabytes` must be a number above 0",
+        "`max_bytes` must be an integer of at least 1",
     ),
 ]
 

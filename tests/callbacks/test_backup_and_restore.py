@@ -234,5 +234,5 @@ def test_complex_weights_are_refused(tmp_path):
         value = file[names[0]][()]
         del file[names[0]]
         file[names[0]] = value.astype("complex64")
-    with pytest.raises(ValueError, match="`filepath` must be a file of real numbers"):
+    with pytest.raises(ValueError, match="`filepath` must hold real numbers"):
         _small().load_weights(path)

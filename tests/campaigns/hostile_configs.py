@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfp_genext.saving import listed
+from tfp_genext.saving import classes
 
 Change = Callable[[Any, np.random.Generator], Any]
 
@@ -116,13 +116,15 @@ def _renamed(config: Any, rng: np.random.Generator) -> None:
 def _class(config: Any, rng: np.random.Generator) -> None:
     path = _some(config, rng, lambda p, _: p[-1] == "class")
     put(
-        config, path, _pick(rng, [*listed.classes(), "os.system", "tfd.__builtins__", "tfb._cache"])
+        config,
+        path,
+        _pick(rng, [*classes.classes(), "os.system", "tfd.__builtins__", "tfb._cache"]),
     )
 
 
 def _instance(config: Any, rng: np.random.Generator) -> None:
     """Puts a class with sizes, numbers and tensors for arguments where another object was."""
-    name, kind = _pick(rng, listed.classes().items())
+    name, kind = _pick(rng, classes.classes().items())
     known = [p for p in inspect.signature(kind.__init__).parameters if p != "self"]
     whole = _tensor(np.array([_pick(rng, [3, 10**9])], "int64"))
     values = [2, 3.0, [2], _tensor(np.ones([2], "float32")), whole, *_BIG[:4]]

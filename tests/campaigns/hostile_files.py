@@ -9,11 +9,10 @@ forked from one that has TensorFlow imported and nothing run. Of each load it mu
                       nor under the name that the files ask for,
                       nothing compiled or imported that a sound file would not (audit hooks)
     nothing hangs     it ends within a minute
-    nothing swells    it takes less than 1 GiB beyond what a sound file takes
+    nothing swells    it takes less than 400 MB beyond what a sound file takes
     nothing crashes   it ends as a Python program does
-    it is clear       an error is a ValueError, TypeError, OSError or one of those of `zipfile`,
-                      with a sentence for its message; one of our own code is a ValueError that
-                      says what was received
+    it is clear       an error is a ValueError that names the file and says what was received, and
+                      nothing is left in the temporary directory
     it is right       a file of which bits flipped, a member was lost or the like, and that loads
                       all the same, gives the answers of the sound one
 

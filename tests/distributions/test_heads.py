@@ -13,7 +13,8 @@ import tensorflow_probability as tfp
 from scipy import stats
 
 import tfp_genext as gx
-from tfp_genext import saving
+from tfp_genext.saving.reader import decode
+from tfp_genext.saving.writer import encode
 
 tfd = tfp.distributions
 
@@ -312,7 +313,7 @@ def test_all_but_certain_classes_have_one_density_and_are_held_by_files(name):
     assert np.isfinite(log_prob).all()
     # TFP remembers what a sample was made of, and nothing of a copy.
     np.testing.assert_allclose(made.log_prob(tf.constant(x.numpy())), log_prob, rtol=1e-4)
-    loaded = saving.decode(saving.encode({"prior": made}))["prior"]
+    loaded = decode(encode({"prior": made}))["prior"]
     np.testing.assert_array_equal(loaded.sample(200, seed=[1, 2]), x)
 
 

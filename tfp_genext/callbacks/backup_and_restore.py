@@ -13,8 +13,8 @@ import h5py
 import keras
 import tensorflow as tf
 
-from tfp_genext import saving
-from tfp_genext.core import checks, replicas, tracking
+from tfp_genext.core import checks, replicas
+from tfp_genext.saving import files, optimizer_state
 
 _OPTIMIZERS = "tfp_genext_optimizers"
 _NAME = re.compile(r"epoch_(\d+)\.weights\.h5")
@@ -103,35 +103,23 @@ class BackupAndRestore(keras.callbacks.Callback):
         """Loads weights and the state of the optimizers that wrote them."""
         with h5py.File(path) as file:
             written = json.loads(file.attrs.get(_OPTIMIZERS, "{}"))
-        optimizers = _optimizers(self.model)
-        kinds = {name: type(optimizer).__name__ for name, optimizer in optimizers.items()}
-        if written and written != kinds:
-            raise ValueError(
-                f"`backup_dir` must hold a training by the optimizers {kinds}: compile the model "
-                f"as before, or use another directory. Received: {path}, written with {written}"
-            )
-        for optimizer in optimizers.values():
-            # A model that trained before has a count of its own, which would hide a lost state.
-            tracking.batches(optimizer).assign(0)
+            optimizers = _optimizers(self.model)
+            kinds = {name: type(optimizer).__name__ for name, optimizer in optimizers.items()}
+            if written and written != kinds:
+                raise ValueError(
+                    f"`backup_dir` must hold a training by the optimizers {kinds}: compile the "
+                    "model as before, or use another directory. "
+                    f"Received: {path}, written with {written}"
+                )
+            optimizer_state.check(file, optimizers, name="backup_dir")
         self.model.load_weights(path)
-        lost = [
-            name
-            for name, optimizer in optimizers.items()
-            if not int(tf.convert_to_tensor(tracking.batches(optimizer)))
-        ]
-        if lost:
-            # Keras warns, and leaves an optimizer as it is, if its variables are not all there.
-            raise ValueError(
-                "`backup_dir` must hold the whole state of the optimizers: remove the file to "
-                f"begin anew. Received: {path}, without that of {lost}"
-            )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # Keras has read it, and would begin a later `fit` there too, even after an interruption.
         self.model._initial_epoch = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        with saving.replacing(self._directory / f"epoch_{epoch + 1:06d}.weights.h5") as path:
+        with files.replacing(self._directory / f"epoch_{epoch + 1:06d}.weights.h5") as path:
             self.model.save_weights(path)
             optimizers = _optimizers(self.model)
             kinds = {name: type(optimizer).__name__ for name, optimizer in optimizers.items()}

@@ -45,6 +45,8 @@ _ELSEWHERE = {
     "masked_autoregressive_default_template": "gx.networks.MADE",
     "masked_dense": "gx.networks.MADE",
     "real_nvp_default_template": "gx.networks.MLP",
+    # Earlier names of this package.
+    "size_limit": "gx.saving.load_model(path, max_bytes=...)",
 }
 
 

@@ -11,13 +11,13 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import saving
 from tfp_genext.core import checks
 from tfp_genext.distributions.conditionals import Conditionals, Draw, Likeliest, Noise, uniform
 from tfp_genext.distributions.head import Head
+from tfp_genext.saving.classes import register
 
 
-@saving.holdable("gx.distributions.Autoregressive")
+@register("gx.distributions.Autoregressive")
 class Autoregressive(tfd.Distribution):
     """A product of conditionals whose parameters come from one masked network.
 

@@ -12,7 +12,6 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import saving
 from tfp_genext.core import checks
 from tfp_genext.distributions import support
 from tfp_genext.distributions.head import (
@@ -23,6 +22,7 @@ from tfp_genext.distributions.head import (
     in_shape,
     refuse_values,
 )
+from tfp_genext.saving.classes import register
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ class IndependentOneHotCategorical(Head):
         refuse_values(x, sums != 1, "vectors with a single 1")
 
 
-@saving.holdable("gx.distributions.classes.OpenExpRelaxedOneHotCategorical")
+@register("gx.distributions.classes.OpenExpRelaxedOneHotCategorical")
 class _OpenExpRelaxedOneHotCategorical(tfd.ExpRelaxedOneHotCategorical):
     """Logarithms of relaxed classes, none so far off that a class is rounded to 0 or 1."""
 

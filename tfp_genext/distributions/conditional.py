@@ -10,12 +10,15 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, saving
+from tfp_genext import bijectors
 from tfp_genext.bijectors import conditioning
 from tfp_genext.core import checks, context_shapes, leading_dims, tracking
 from tfp_genext.distributions import binding, support
 from tfp_genext.distributions.context_head import ContextHead
 from tfp_genext.distributions.head import Head
+from tfp_genext.saving import config as config_checks
+from tfp_genext.saving.reader import decode
+from tfp_genext.saving.writer import encode
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -237,20 +240,20 @@ class Conditional(keras.layers.Layer):
         if "head" not in self._held:
             config["head"] = keras.saving.serialize_keras_object(self.head)
         if self._held:
-            config["held"] = saving.encode(self._held)
+            config["held"] = encode(self._held)
         return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Conditional:
         config = dict(config)
-        saving.require_registered(config.get("head"))
+        config_checks.check(config)
         parts: dict[str, Any] = {
             name: keras.saving.deserialize_keras_object(config.pop(name))
             for name in ("network", "head")
             if name in config
         }
         if "held" in config:
-            parts |= saving.decode(config.pop("held"))
+            parts |= decode(config.pop("held"))
         return cls(**parts, **config)
 
 

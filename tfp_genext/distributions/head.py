@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext.core import checks
-from tfp_genext.saving import PlainData
+from tfp_genext.saving.plain import PlainData
 
 
 @dataclasses.dataclass(frozen=True)

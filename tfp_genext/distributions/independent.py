@@ -15,10 +15,11 @@ from tensorflow_probability.python.distributions.transformed_distribution import
     _TransformedDistribution,
 )
 
-from tfp_genext import numerics, saving
+from tfp_genext import numerics
 from tfp_genext.core import checks
 from tfp_genext.distributions import support
 from tfp_genext.distributions.head import Independent, between, refuse_values
+from tfp_genext.saving.classes import register
 
 _LOG_SCALE_BOUND = 5.0
 
@@ -158,7 +159,7 @@ class IndependentBernoulli(Independent):
             )
 
 
-@saving.holdable("gx.distributions.independent.OpenSigmoid")
+@register("gx.distributions.independent.OpenSigmoid")
 class _OpenSigmoid(tfb.Bijector):
     """A sigmoid that is never rounded to 0 or 1, where another density would be infinite."""
 
@@ -181,7 +182,7 @@ class _OpenSigmoid(tfb.Bijector):
         return -tf.nn.softplus(-x) - tf.nn.softplus(x)
 
 
-@saving.holdable("gx.distributions.independent.OpenLogistic")
+@register("gx.distributions.independent.OpenLogistic")
 class _OpenLogistic(tfd.Logistic):
     """Logistic noise, never so large that a sigmoid of it is rounded to 0 or 1."""
 
@@ -191,7 +192,7 @@ class _OpenLogistic(tfd.Logistic):
         return between(super()._sample_n(n, seed=seed), low, high)
 
 
-@saving.holdable("gx.distributions.independent.OnOpenInterval")
+@register("gx.distributions.independent.OnOpenInterval")
 class _OnOpenInterval(_TransformedDistribution):
     """Relaxed bits, with a log-density of -inf for what is not between 0 and 1."""
 

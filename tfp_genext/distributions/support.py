@@ -15,10 +15,10 @@ from tensorflow_probability.python.distributions.transformed_distribution import
     _TransformedDistribution,
 )
 
-from tfp_genext import saving
 from tfp_genext.bijectors import Squeeze, conditioning
 from tfp_genext.core import checks
 from tfp_genext.core.bijector import OneEvaluationBijector
+from tfp_genext.saving.classes import register
 
 
 def log_prob_inside(
@@ -55,7 +55,7 @@ class _ZeroOutside(_TransformedDistribution):
         return tf.exp(self._log_prob(y, **kwargs))
 
 
-ZeroOutside = saving.holdable("gx.support.ZeroOutside")(_ZeroOutside)
+ZeroOutside = register("gx.support.ZeroOutside")(_ZeroOutside)
 
 
 def log_prob_of_image(
@@ -155,7 +155,7 @@ def _inside_image(
     return inside, tf.where(mask, y, interior)
 
 
-@saving.holdable("gx.support.LogNormal")
+@register("gx.support.LogNormal")
 class LogNormal(tfd.LogNormal):
     """A `tfd.LogNormal` with a log-density of -inf for numbers of 0 and below."""
 
@@ -163,7 +163,7 @@ class LogNormal(tfd.LogNormal):
         return log_prob_inside(lambda y: super(LogNormal, self)._log_prob(y), x, x > 0.0, 1.0)
 
 
-@saving.holdable("gx.support.Gamma")
+@register("gx.support.Gamma")
 class Gamma(tfd.Gamma):
     """A `tfd.Gamma` with a log-density of -inf for numbers of 0 and below."""
 
@@ -171,7 +171,7 @@ class Gamma(tfd.Gamma):
         return log_prob_inside(super()._log_prob, x, x > 0.0, 1.0)
 
 
-@saving.holdable("gx.support.Beta")
+@register("gx.support.Beta")
 class Beta(tfd.Beta):
     """A `tfd.Beta` with a log-density of -inf outside of the numbers between 0 and 1."""
 
@@ -179,7 +179,7 @@ class Beta(tfd.Beta):
         return log_prob_inside(super()._log_prob, x, (x > 0.0) & (x < 1.0), 0.5)
 
 
-@saving.holdable("gx.support.NegativeBinomial")
+@register("gx.support.NegativeBinomial")
 class NegativeBinomial(tfd.NegativeBinomial):
     """A `tfd.NegativeBinomial` with a log-probability of -inf for what is not a count."""
 
@@ -188,7 +188,7 @@ class NegativeBinomial(tfd.NegativeBinomial):
         return log_prob_inside(super()._log_prob, x, inside, 0.0)
 
 
-@saving.holdable("gx.support.Bernoulli")
+@register("gx.support.Bernoulli")
 class Bernoulli(tfd.Bernoulli):
     """A `tfd.Bernoulli` with a log-probability of -inf for what is neither 0 nor 1."""
 

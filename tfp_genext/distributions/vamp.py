@@ -9,11 +9,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import saving
 from tfp_genext.core import checks, tracking
+from tfp_genext.saving.classes import register
 
 
-@saving.holdable("gx.distributions.VampPrior")
+@register("gx.distributions.VampPrior")
 class VampPrior(tfd.Distribution):
     """The mixture of a VAE's posteriors at inputs that are learned.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,6 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import budget
 from tfp_genext.bijectors import Standardize
 from tfp_genext.core import checks, context_shapes, replicas
 from tfp_genext.distributions import Autoregressive, adaptation, contexts
@@ -214,12 +212,10 @@ class LatentModel:
         return made
 
     def _two_contexts(self) -> Any:
-        return budget.tried(lambda: context_shapes.zeros(self.context_shape, 2, self.dtype))
+        return checks.tried(lambda: context_shapes.zeros(self.context_shape, 2, self.dtype))
 
     def _two(self, event_shape: Any) -> tf.Tensor:
-        shape = [2, *event_shape]
-        budget.spend(math.prod(shape) * self.dtype.size, f"two events of shape {shape[1:]}")
-        return tf.zeros(shape, self.dtype)
+        return checks.tried(lambda: tf.zeros([2, *event_shape], self.dtype))
 
 
 def middle(distribution: tfd.Distribution) -> tf.Tensor:

@@ -10,11 +10,12 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import budget, saving
 from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.distributions import contexts
 from tfp_genext.models import network_checks
 from tfp_genext.objectives import draws
+from tfp_genext.saving.reader import decode
+from tfp_genext.saving.writer import encode
 
 
 class Players:
@@ -132,8 +133,8 @@ class Players:
     def _first_events(self) -> tf.TensorSpec:
         """Returns shape and dtype of samples; makes the variables of both networks."""
         shapes = [] if self.context_shape is None else [self.context_shape]
-        context = budget.tried(lambda: [context_shapes.zeros(s, 2, self.dtype) for s in shapes])
-        z = budget.tried(lambda: self.prior.sample(2, seed=[0, 0]))
+        context = checks.tried(lambda: [context_shapes.zeros(s, 2, self.dtype) for s in shapes])
+        z = checks.tried(lambda: self.prior.sample(2, seed=[0, 0]))
         x = self._fitting("generator", "noise of the prior", self.shown, z, *context)
         samples, source = x.shape, "samples of the generator"
         scores = self._fitting("discriminator", source, self.scores, x, *context).shape
@@ -201,7 +202,7 @@ def _copied(part: Any) -> Any:
     """Returns a copy of a generator or prior; its networks are called averaged."""
     if isinstance(part, tfd.Distribution):
         # As a file would have it: TFP's distributions have no deep copies.
-        copied = saving.decode(saving.encode({"generator": part}))["generator"]
+        copied = decode(encode({"generator": part}))["generator"]
     else:
         copied = _copied_network(part)
     for network in tracking.networks(copied):

@@ -1,4 +1,4 @@
-"""What all models share in being put away and taken up again."""
+"""Saving and loading of models."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfp_genext import saving, serving
+from tfp_genext import serving
 from tfp_genext._version import __version__
 from tfp_genext.core import checks, tracking
+from tfp_genext.saving import archive, files, optimizer_state
+from tfp_genext.saving import config as config_checks
+from tfp_genext.saving.errors import reading
+from tfp_genext.saving.keras_layers import refuse_lambdas
+from tfp_genext.saving.reader import decode
+from tfp_genext.saving.writer import encode
 from tfp_genext.serving import model_card
 from tfp_genext.serving.warmup import Warmup
 
@@ -35,7 +41,7 @@ class _Evaluation:
 
 
 class WholeModel(keras.Model):
-    """A Keras model of TFP objects, in files that hold all of it or do not exist; abstract.
+    """Base class of models, of TFP objects; saves are atomic.
 
     Subclasses list the Keras layers that their TFP objects hold as `_networks`.
     """
@@ -44,6 +50,8 @@ class WholeModel(keras.Model):
     # Version of the package that wrote the file from which the model comes.
     _written_by: Any = None
     _evaluation: _Evaluation | None = None
+    # Optimizers whose state the file must hold from which the model is loaded.
+    _to_restore: Sequence[str] = ()
 
     @abc.abstractmethod
     def _arguments_for_file(self) -> dict[str, Any]:
@@ -89,19 +97,25 @@ class WholeModel(keras.Model):
         """Loads weights from a file of `save_weights`, or of `save`.
 
         Args:
-          filepath: name of the file.
+          filepath: name of the file, which ends in `.weights.h5` or `.keras`.
           **kwargs: further arguments of `keras.Model.load_weights`.
 
         Raises:
           TypeError: if `filepath` is not a path.
-          ValueError: if the file is damaged or holds the weights of another model. The weights are
-            then as they were.
+          FileNotFoundError: if the file does not exist.
+          ValueError: if the file is damaged, holds the weights of another model or not the whole
+            state of the optimizers. All weights are then as they were.
         """
-        checks.path("filepath", filepath)
-        with saving.reading():
-            saving.check_weights(filepath)
+        path = checks.path("filepath", filepath)
+        call = bound_arguments(super().load_weights, (filepath, *args), kwargs)
+        skipped = [id(thing) for thing in call.get("objects_to_skip") or ()]
+        optimizers = {n: o for n, o in self._compiled().items() if id(o) not in skipped}
+        with archive.weights(path) as file:
+            if not call.get("skip_mismatch"):
+                optimizer_state.check(file, optimizers, name="filepath")
         # Not those of metrics: workers could read them together only, and may load alone.
         kept = [*self.weights, *tracking.seed_states(self)]
+        kept += [v for optimizer in optimizers.values() for v in optimizer.variables]
         before = [variable.numpy() for variable in kept]
         try:
             super().load_weights(filepath, *args, **kwargs)
@@ -116,6 +130,10 @@ class WholeModel(keras.Model):
             store[name] = state
 
     def load_own_variables(self, store: Any) -> None:
+        # Keras calls this before it loads anything else.
+        if self._to_restore:
+            optimizers, self._to_restore = self._to_restore, ()
+            optimizer_state.check(store.h5_file, {n: self._compiled()[n] for n in optimizers})
         states, names = self._seed_states(), list(store.keys())
         super().load_own_variables({name: store[name] for name in names if name not in states})
         for name, state in states.items():
@@ -195,20 +213,20 @@ class WholeModel(keras.Model):
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "frozen": [tracking.frozen(network) for network in self._networks],
             "arguments": keras.saving.serialize_keras_object(self._arguments_for_file()),
-            "objects": saving.encode(self._tfp_arguments_for_file()),
+            "objects": encode(self._tfp_arguments_for_file()),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> WholeModel:
         # Files from before versions were written have none.
         version = config.get("version")
-        with saving.reading(version):
-            saving.vet([config["arguments"], config["dtype"]], "arguments")
+        with reading(version):
+            config_checks.check(config, custom_objects=custom_objects)
             model = cls(
                 **keras.saving.deserialize_keras_object(
                     config["arguments"], custom_objects=custom_objects
                 ),
-                **saving.decode(config["objects"], custom_objects=custom_objects),
+                **decode(config["objects"], custom_objects=custom_objects),
                 name=config["name"],
                 trainable=config["trainable"],
                 dtype=keras.saving.deserialize_keras_object(config["dtype"]),
@@ -224,19 +242,25 @@ class WholeModel(keras.Model):
             config.pop("optimizer", None)
             for name, optimizer in self._optimizers().items():
                 config[name] = keras.saving.serialize_keras_object(optimizer)
-            saving.refuse_lambdas(config, "compile")
+            refuse_lambdas(config, "compile")
             config["trained"] = self._trained()
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         given = {k: v for k, v in config.items() if k != "trained"}
-        with saving.reading(self._written_by):
-            saving.vet(given, "compile_config")
+        with reading(self._written_by):
+            config_checks.check(given)
             self.compile(**keras.saving.deserialize_keras_object(given))
             for name, optimizer in self._optimizers().items():
                 if name in config["trained"]:
                     optimizer.build(_each_once(self.variables, config["trained"][name]))
-                    _require_state(optimizer)
+
+            self._to_restore = tuple(config["trained"])
+
+    def _compiled(self) -> dict[str, keras.optimizers.Optimizer]:
+        """Returns the optimizers of a compiled model, by the names of their groups in files."""
+        found = self._optimizers() if self.compiled else {}
+        return {name: optimizer for name, optimizer in found.items() if optimizer is not None}
 
     def _optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
         """Returns the optimizers by the names that `compile` has for them."""
@@ -263,21 +287,6 @@ def _each_once(variables: Sequence[keras.Variable], places: Sequence[int]) -> li
     return [variables[place] for place in places]
 
 
-def _require_state(optimizer: keras.optimizers.Optimizer) -> None:
-    """Has an optimizer's first loading raise, where Keras would warn and start anew."""
-
-    def load(store: Any) -> None:
-        del optimizer.load_own_variables
-        found, expected = len(store.keys()), len(optimizer.variables)
-        if found != expected:
-            raise ValueError(
-                f"`filepath` must hold the {expected} variables of the optimizer. Received: {found}"
-            )
-        optimizer.load_own_variables(store)
-
-    optimizer.load_own_variables = load
-
-
 def distinct(things: Iterable[Any]) -> list[Any]:
     """Returns things without those that came before."""
     return list({id(thing): thing for thing in things}.values())
@@ -293,17 +302,14 @@ def bound_arguments(method: Callable, args: tuple, kwargs: dict[str, Any]) -> di
 def _written_whole(
     write: Callable, filepath: Any, args: tuple, kwargs: dict[str, Any], *, suffix: str
 ) -> None:
-    """Writes a file that appears whole or not at all; other kinds as Keras writes them."""
+    """Writes a file that appears complete or not at all."""
     call = {"overwrite": True, **bound_arguments(write, (filepath, *args), kwargs)}
     path = checks.path("filepath", filepath)
-    if path.endswith((".h5", ".hdf5")) and not path.endswith(suffix):
-        raise ValueError(checks.message("filepath", f"a name that ends in {suffix!r}", path))
     if not path.endswith(suffix):
-        write(**call)
-        return
+        raise ValueError(checks.message("filepath", f"a name that ends in {suffix!r}", path))
     if os.path.exists(path) and not call["overwrite"]:
         raise FileExistsError(
             f"`filepath` must not exist yet, unless `overwrite=True`. Received: {filepath=}"
         )
-    with saving.replacing(path) as written:
+    with files.replacing(path) as written:
         write(**{**call, "filepath": written})

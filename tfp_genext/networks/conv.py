@@ -10,7 +10,6 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tfp_genext import budget
 from tfp_genext.core import checks
 from tfp_genext.networks.shared import convolved, flat_context, from_keras, in_shape
 
@@ -189,7 +188,6 @@ class ConvNet(keras.layers.Layer):
             else checks.positive_int("hidden_channels", hidden_channels)
         )
         self.num_blocks = checks.positive_int("num_blocks", num_blocks, minimum=0)
-        budget.spend_parts(2 * self.num_blocks, "layers")
         self.activation = from_keras("activation", keras.activations, activation)
         self.edge_padding = bool(edge_padding)
         self.conditional_event_shape = checks.context_shape(

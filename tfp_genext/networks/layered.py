@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext import budget
 from tfp_genext.core import checks
 from tfp_genext.networks.causal_conv import AboveConv, BesideConv
 from tfp_genext.networks.raster import Pixel, RasterNetwork
@@ -38,7 +37,6 @@ class LayeredNetwork(RasterNetwork):
     ) -> None:
         super().__init__(image_shape, params_size, **kwargs)
         self.num_layers = checks.positive_int("num_layers", num_layers)
-        budget.spend_parts(self.num_layers, "layers")
         self.filters = checks.multiple("filters", filters, self.image_shape[-1])
         self.first_kernel_size = checks.odd("first_kernel_size", first_kernel_size, minimum=3)
         self.groups = self.image_shape[-1]

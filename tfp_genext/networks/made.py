@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext import budget
 from tfp_genext.core import checks
 from tfp_genext.networks.dropout import Dropout
 from tfp_genext.networks.encoding import Encoding, OneHot, in_range, optional_range
@@ -18,9 +17,6 @@ from tfp_genext.networks.mask_set import Masks
 from tfp_genext.networks.shared import flat_context, from_keras
 from tfp_genext.networks.solve import Problem, Update
 from tfp_genext.networks.triangular import Structure
-
-# What a mask takes for each unit: bytes.
-_PLACE = 64
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -160,8 +156,6 @@ class MADE(keras.layers.Layer):
             inputs=self._encode.size,
             direct=self.direct,
         )
-        places = _PLACE * (sum(structure.widths) + 1)
-        budget.spend(self.num_masks * places, f"num_masks={self.num_masks}")
         if self.num_masks > 1:
             return Masks.random(structure, self.num_masks, self.mask_seed)
         return Masks.single(structure, self.order)

@@ -9,7 +9,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfp_genext import budget
 from tfp_genext.core import checks
 from tfp_genext.networks.shared import flat_context, from_keras, in_shape
 
@@ -74,7 +73,6 @@ class MLP(keras.layers.Layer):
             "conditional_event_shape", conditional_event_shape
         )
         self.unstacked = unstacked
-        budget.spend_parts(len(self.hidden_units), "layers")
         self.hidden_layers = [
             keras.layers.Dense(units, activation=self.activation, dtype=self.dtype_policy)
             for units in self.hidden_units

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfp_genext.core import checks
 from tfp_genext.objectives.penalties import Critic, OneCentered, Penalty, Scored, ZeroCentered
-from tfp_genext.saving import PlainData
+from tfp_genext.saving.plain import PlainData
 
 
 @dataclasses.dataclass(frozen=True)

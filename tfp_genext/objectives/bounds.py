@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 
 from tfp_genext.core import checks, replicas
 from tfp_genext.objectives.inference import Draws, Inference, log_mean_exp
-from tfp_genext.saving import PlainData
+from tfp_genext.saving.plain import PlainData
 
 _SCORE_FUNCTION = (
     "at least 2, for a posterior that gradients do not pass through: what a sample is compared to "

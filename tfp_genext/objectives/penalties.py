@@ -13,7 +13,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_genext.core import checks
 from tfp_genext.objectives import draws
-from tfp_genext.saving import PlainData
+from tfp_genext.saving.plain import PlainData
 
 Critic = Callable[[tf.Tensor], tf.Tensor]
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_genext import budget
 from tfp_genext.core import checks
-from tfp_genext.saving import listed, vetted
-from tfp_genext.saving.guard import reading
+from tfp_genext.saving import arrays, classes
+from tfp_genext.saving.errors import reading
 from tfp_genext.saving.plain import PlainData
 
 _PLAIN = (bool, int, float, str, type(None))
+# How often objects may be used again: this often, and so many times for each object.
+_USES, _USES_EACH = 10_000, 10
 
 
 def decode(data: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -32,9 +30,37 @@ def decode(data: dict[str, Any], custom_objects: dict[str, Any] | None = None) -
       ValueError: where the data name a class that is not listed, or are not what `encode` writes.
     """
     with reading():
-        vetted.references(data["objects"], data["roots"])
+        _check_references(data["objects"], data["roots"])
         reader = _Reader(data["objects"], custom_objects)
         return {name: reader.value(root, name) for name, root in data["roots"].items()}
+
+
+def _check_references(objects: Sequence[Any], roots: Any) -> None:
+    """Raises `ValueError` if objects refer to later ones, or to others over and over.
+
+    An object that stands in two places is one object, but code that goes through all that an object
+    holds meets it twice: a chain of two chains of two chains takes forever.
+    """
+    uses: list[int] = []
+    for i, node in enumerate([*objects, roots]):
+        found = list(_references(node))
+        late = [number for number in found if type(number) is not int or not 0 <= number < i]
+        if late:
+            raise ValueError(checks.message("number", "of an object before", late[0]))
+        uses.append(1 + sum(uses[number] for number in found))
+        if uses[-1] > _USES + _USES_EACH * len(objects):
+            raise ValueError(checks.message("objects", "such as do not multiply", uses[-1]))
+
+
+def _references(node: Any) -> Iterator[Any]:
+    kind = node.get("kind") if isinstance(node, dict) else None
+    if kind == "object":
+        yield node.get("number")
+    # Keras objects may hold TFP objects too, with a table of their own.
+    elif kind not in ("layer", "plain data"):
+        inner = node.values() if isinstance(node, dict) else node
+        for child in inner if isinstance(node, (dict, list)) else ():
+            yield from _references(child)
 
 
 class _Reader:
@@ -63,8 +89,8 @@ class _Reader:
             "deferred tensor": self._deferred_tensor,
             "layer": self._layer,
             "plain data": _plain_data,
-            "tensor": lambda node, path: tf.constant(_new_array(node, path)),
-            "array": _new_array,
+            "tensor": lambda node, path: tf.constant(arrays.decode(node, path)),
+            "array": arrays.decode,
             "float": lambda node, path: float(node["value"]),
             "dtype": lambda node, path: tf.as_dtype(node["name"]),
             "shape": lambda node, path: tf.TensorShape(node["dims"]),
@@ -85,19 +111,14 @@ class _Reader:
         return self._made[number]
 
     def _instance(self, node: dict[str, Any], path: str) -> Any:
-        kind = listed.classes().get(node["class"])
+        kind = classes.listed(node["class"])
         if kind is None:
             expected = "of a public class of TFP or tfp_genext"
             raise ValueError(checks.message(path, expected, node["class"]))
         arguments = {k: self.value(v, f"{path}.{k}") for k, v in node["arguments"].items()}
-        values = _value_arguments(kind)
-        for name, value in arguments.items():
-            if name not in values:
-                vetted.sizes(_plain_sizes(value), f"{path}.{name}")
         return kind(**arguments)
 
     def _layer(self, node: dict[str, Any], path: str) -> Any:
-        vetted.keras_config(node["config"], path)
         layer = keras.saving.deserialize_keras_object(
             node["config"], custom_objects=self._custom_objects
         )
@@ -111,9 +132,9 @@ class _Reader:
             return self._deferred_tensor({**node, "dtype": None}, path)
         form = self._objects[number]
         bijector = self.value(node["bijector"], f"{path}.bijector")
-        start = _new_array(form, path)
+        start = arrays.decode(form, path)
         made = tfp.util.TransformedVariable(
-            budget.tried(lambda: bijector.forward(tf.constant(start))),
+            checks.tried(lambda: bijector.forward(tf.constant(start))),
             bijector,
             trainable=form["trainable"],
             name=node["name"],
@@ -130,28 +151,7 @@ class _Reader:
         )
 
 
-def _value_arguments(kind: Any) -> set[str]:
-    """Returns the names of arguments that are numbers to compute with, and no sizes."""
-    if not issubclass(kind, tfp.distributions.Distribution):
-        return set()
-    try:
-        return set(kind.parameter_properties())
-    except NotImplementedError:
-        return set()
-
-
-def _plain_sizes(value: Any) -> Any:
-    """Returns an argument as lists and numbers, so far as it may be sizes."""
-    if isinstance(value, tf.TensorShape):
-        return value.as_list() if value.rank is not None else None
-    if tf.is_tensor(value) or isinstance(value, np.ndarray):
-        whole = tf.as_dtype(value.dtype).is_integer
-        return np.asarray(value).ravel().tolist() if whole else None
-    return value
-
-
 def _plain_data(node: dict[str, Any], path: str) -> PlainData:
-    vetted.keras_config(node["config"], path)
     value = keras.saving.deserialize_keras_object(node["config"])
     if not isinstance(value, PlainData):
         raise ValueError(checks.message(path, "plain data of tfp_genext", value))
@@ -161,20 +161,10 @@ def _plain_data(node: dict[str, Any], path: str) -> PlainData:
 def _new_variable(node: dict[str, Any], path: str) -> tf.Variable:
     constraint = node["constraint"]
     if constraint is not None:
-        vetted.keras_config(constraint, path)
         constraint = keras.saving.deserialize_keras_object(constraint)
     return tf.Variable(
-        _new_array(node, path),
+        arrays.decode(node, path),
         trainable=node["trainable"],
         constraint=constraint,
         name=node["name"],
     )
-
-
-def _new_array(node: dict[str, Any], path: str) -> np.ndarray:
-    dtype = np.dtype(tf.as_dtype(node["dtype"]).as_numpy_dtype)
-    data = base64.b64decode(node["bytes"], validate=True)
-    if len(data) != math.prod(node["shape"]) * dtype.itemsize:
-        expected = f"{dtype.name} numbers of shape {node['shape']}"
-        raise ValueError(checks.message(path, expected, f"{len(data)} bytes"))
-    return np.frombuffer(data, dtype).reshape(node["shape"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import inspect
 import math
@@ -16,7 +15,7 @@ import tensorflow_probability as tfp
 
 from tfp_genext import transformers
 from tfp_genext.core import checks
-from tfp_genext.saving import keras_layers, listed
+from tfp_genext.saving import arrays, classes, keras_layers
 from tfp_genext.saving.plain import PlainData
 
 _HOLDABLE = (
@@ -62,7 +61,7 @@ class _Writer:
 
     def _all_forms(self) -> dict[Any, Callable]:
         return {
-            (tf.Tensor, np.ndarray, np.generic): _array,
+            (tf.Tensor, np.ndarray, np.generic): arrays.encode,
             float: lambda value, path: _float_node(value),
             tf.Variable: self._shared(_variable),
             tfp.util.TransformedVariable: self._shared(self._transformed_variable),
@@ -97,15 +96,15 @@ class _Writer:
         return {"kind": "layer", "config": config}
 
     def _instance(self, value: Any, path: str) -> dict[str, Any]:
-        name = listed.class_name(type(value))
+        name = classes.class_name(type(value))
         if name is None:
             raise ValueError(checks.message(path, _HOLDABLE, value))
-        given = _without_defaults(listed.classes()[name], value.parameters)
+        given = _without_defaults(classes.classes()[name], value.parameters)
         arguments = {k: self.node(v, f"{path}.{k}") for k, v in given.items()}
         return {"kind": "instance", "class": name, "arguments": arguments}
 
     def _dataclass(self, value: Any, path: str) -> dict[str, Any]:
-        name = listed.class_name(type(value))
+        name = classes.class_name(type(value))
         if name is None or not dataclasses.is_dataclass(value):
             raise ValueError(checks.message(path, _HOLDABLE, value))
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
@@ -163,7 +162,7 @@ def _float_node(value: float) -> Any:
 
 def _variable(value: tf.Variable, path: str) -> dict[str, Any]:
     return {
-        **_array(value.numpy(), path),
+        **arrays.encode(value.numpy(), path),
         "kind": "variable",
         "trainable": bool(value.trainable),
         "constraint": _constraint(getattr(value, "constraint", None), f"{path}.constraint"),
@@ -177,21 +176,6 @@ def _constraint(value: Any, path: str) -> Any:
     if not isinstance(value, keras.constraints.Constraint):
         raise ValueError(checks.message(path, "a keras.constraints.Constraint", value))
     return keras.saving.serialize_keras_object(value)
-
-
-def _array(value: Any, path: str) -> dict[str, Any]:
-    if not isinstance(value, (np.ndarray, np.generic)) and not hasattr(value, "numpy"):
-        raise ValueError(checks.message(path, "a tensor with a value, not of a graph", value))
-    array = np.asarray(value)
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if array.dtype.hasobject or array.dtype.kind in "SU":
-        raise ValueError(checks.message(path, "an array of numbers", value))
-    return {
-        "kind": "tensor" if tf.is_tensor(value) else "array",
-        "dtype": array.dtype.name,
-        "shape": list(array.shape),
-        "bytes": base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii"),
-    }
 
 
 def _dims(shape: tf.TensorShape) -> list[int | None] | None:

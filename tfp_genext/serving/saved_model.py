@@ -13,9 +13,9 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import saving
 from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.distributions import Conditional, Head, binding, contexts
+from tfp_genext.saving import files
 from tfp_genext.serving import model_card
 from tfp_genext.serving import warmup as warmup_lib
 from tfp_genext.serving.signatures import PROBS, DensityFunctions, Functions
@@ -158,7 +158,7 @@ def write(
     # restored once by the C++ loader. After the tracing, which may make late ones.
     held = [variable for holder in holders for variable in tracking.variables(holder)]
     module.served_variables = list({id(variable): variable for variable in held}.values())
-    with saving.replacing_directory(path, overwrite=overwrite) as written:
+    with files.replacing_directory(path, overwrite=overwrite) as written:
         _save(module, written, signatures)
         model_card.write(written, signatures, card)
         warmup_lib.write(written, signatures, sizes)

@@ -1,0 +1,39 @@
+"""Checks that a file of weights holds the whole state of the optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from tfp_genext.saving.errors import wrong
+
+
+def check(
+    file: Any, optimizers: Mapping[str, keras.optimizers.Optimizer], *, name: str = "path"
+) -> None:
+    """Checks the number and the shapes of the variables of optimizers before any is loaded.
+
+    Keras warns, and leaves an optimizer as it is, if its variables are not all there.
+
+    Args:
+      file: an open HDF5 file.
+      optimizers: by their groups in the file. Those that are not built have no state to lose.
+      name: the argument that names the file.
+
+    Raises:
+      ValueError: if variables are missing, too many, or of other shapes.
+    """
+    for group, optimizer in optimizers.items():
+        stored = file.get(f"{group}/vars", {})
+        expected = {str(i): tuple(v.shape) for i, v in enumerate(optimizer.variables)}
+        found = {key: tuple(stored[key].shape) for key in stored}
+        if optimizer.built and found != expected:
+            different = sorted(found.items() ^ expected.items(), key=str)
+            raise wrong(
+                f"hold the whole state of the optimizers, the {len(expected)} variables of "
+                f"{group!r} among it (compile the model anew to load weights alone)",
+                f"{len(found)} variables, where {different[:3]} differ",
+                name=name,
+            )
