@@ -46,7 +46,7 @@ _ELSEWHERE = {
     "masked_dense": "gx.networks.MADE",
     "real_nvp_default_template": "gx.networks.MLP",
     # Earlier names of this package.
-    "size_limit": "gx.saving.load_model(path, max_bytes=...)",
+    "size_limit": "gx.saving.load_model, whose argument is max_bytes",
 }
 
 
