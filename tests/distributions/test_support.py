@@ -19,6 +19,18 @@ FLOWS = {
         [0.5, 2.0],
         [[-1.0, 1.0], [0.0, 1.0], [1.0, np.inf]],
     ),
+    "square": (
+        lambda dtype: gx.flows.nice([2], data_bijector=tfb.Square(), dtype=dtype, **SMALL),
+        [0.5, 2.0],
+        [[-1.0, 1.0], [0.0, 1.0], [1.0, np.inf]],
+    ),
+    "power": (
+        lambda dtype: gx.flows.nice(
+            [2], data_bijector=tfb.PowerTransform(power=1.0), dtype=dtype, **SMALL
+        ),
+        [0.5, 2.0],
+        [[-1.0, 1.0], [0.0, 1.0]],
+    ),
     "sigmoid": (
         lambda dtype: gx.flows.nice([2], data_bijector=tfb.Sigmoid(), dtype=dtype, **SMALL),
         [0.5, 0.2],
@@ -39,10 +51,18 @@ FLOWS = {
     ),
 }
 HEADS = {
-    "log-normal": (heads.IndependentLogNormal([2]), [0.5, 3.0], [[0.0, 1.0], [1.0, -2.0]]),
-    "gamma": (heads.IndependentGamma([2]), [0.5, 3.0], [[0.0, 1.0], [1.0, -2.0]]),
+    "log-normal": (
+        heads.IndependentLogNormal([2]),
+        [0.5, 3.0],
+        [[0.0, 1.0], [1.0, -2.0], [1.0, np.inf]],
+    ),
+    "gamma": (heads.IndependentGamma([2]), [0.5, 3.0], [[0.0, 1.0], [1.0, -2.0], [np.inf, 1.0]]),
     "beta": (heads.IndependentBeta([2]), [0.5, 0.3], [[0.0, 0.5], [0.5, 1.0], [-1.0, 0.5]]),
-    "counts": (heads.IndependentNegativeBinomial([2]), [0.0, 3.0], [[-1.0, 1.0], [0.5, 1.0]]),
+    "counts": (
+        heads.IndependentNegativeBinomial([2]),
+        [0.0, 3.0],
+        [[-1.0, 1.0], [0.5, 1.0], [np.inf, 1.0]],
+    ),
     "poisson": (heads.IndependentPoisson([2]), [0.0, 3.0], [[-1.0, 1.0], [0.5, 1.0]]),
     "bits": (heads.IndependentBernoulli([2]), [0.0, 1.0], [[-1.0, 1.0], [0.5, 1.0]]),
     "relaxed bits": (heads.RelaxedBernoulli([2]), [0.1, 0.9], [[0.0, 0.5], [0.5, 2.0]]),

@@ -146,6 +146,8 @@ def _inside_image(
     """Returns which events are inside the image of bijectors, and events that all are."""
     z, ndims, inside = y, event_ndims, tf.ones(tf.shape(y)[: tf.rank(y) - event_ndims], tf.bool)
     for bijector in outer:
+        # On the border, as that of `tfb.Square`, the inverse may be finite and its slope not.
+        inside &= tf.math.is_finite(bijector.inverse_log_det_jacobian(z, ndims))
         z, ndims = bijector.inverse(z), bijector.inverse_event_ndims(ndims)
         inside &= tf.reduce_all(tf.math.is_finite(z), axis=list(range(-ndims, 0)))
     interior = tf.zeros_like(z)
@@ -168,7 +170,7 @@ class Gamma(tfd.Gamma):
     """A `tfd.Gamma` with a log-density of -inf for numbers of 0 and below."""
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        return log_prob_inside(super()._log_prob, x, x > 0.0, 1.0)
+        return log_prob_inside(super()._log_prob, x, (x > 0.0) & (x < np.inf), 1.0)
 
 
 @register("gx.support.Beta")
@@ -184,7 +186,7 @@ class NegativeBinomial(tfd.NegativeBinomial):
     """A `tfd.NegativeBinomial` with a log-probability of -inf for what is not a count."""
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        inside = (x >= 0.0) & (x == tf.floor(x))
+        inside = (x >= 0.0) & (x < np.inf) & (x == tf.floor(x))
         return log_prob_inside(super()._log_prob, x, inside, 0.0)
 
 
