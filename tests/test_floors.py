@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -76,14 +77,39 @@ def test_networks_know_no_tfp_and_transformers_no_keras():
             assert "keras" not in outside
 
 
+# Methods and attributes of the hosts' private names, and what looks into other code.
+_PRIVATE = re.compile(
+    r"(?<!self)(?<!cls)(?<!\))\._[a-z]\w*|import _\w|\bkeras\.src\b|tensorflow\.python"
+    r"|tensorflow_probability\.python"
+)
+_LOOKING_IN = re.compile(r"currentframe|f_locals|f_globals|cell_contents|__closure__")
+
+
+# To be rewritten.
+_PENDING = {"models/distributed.py", "networks/solve.py", "saving/archive.py", "saving/guard.py"}
+_PENDING |= {"saving/vetted.py", "models/whole.py", "models/checked.py"}
+
+
+def _code(path):
+    """The lines of a file without comments and documentation."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return ast.unparse(tree).splitlines()
+
+
 def test_private_names_of_the_hosts_stand_in_one_place():
-    """`_value`, `_trainable`, `_flatten` in the joint, `_cache` with the one evaluation."""
-    homes = {
-        "._value": {"tracking.py"},
-        "._flatten(": {"tracking.py"},
-        "._cache": {"bijector.py"},
-    }
+    found = [
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in MODULES
+        if path.relative_to(PACKAGE).as_posix() not in {"core/hosts.py", *_PENDING}
+        for line in _code(path)
+        if _PRIVATE.search(line.replace("terms._replace", "")) and "_version" not in line
+    ]
+    assert found == []
+
+
+def test_nothing_looks_into_frames_or_closures():
     for path in MODULES:
-        text = path.read_text(encoding="utf-8")
-        for name, home in homes.items():
-            assert name not in text or path.name in home, f"{name} in {path.name}"
+        if path.relative_to(PACKAGE).as_posix() in _PENDING:
+            continue
+        for line in _code(path):
+            assert not _LOOKING_IN.search(line), f"{path.relative_to(PACKAGE)}: {line.strip()}"

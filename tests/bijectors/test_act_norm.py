@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_genext as gx
-from tfp_genext.bijectors import act_norm
+from tfp_genext.bijectors import conditioning
 
 tfb = tfp.bijectors
 
@@ -75,9 +75,9 @@ def test_the_pass_meets_every_norm_of_a_nested_bijector(x):
     nested = gx.bijectors.Compose(
         [members[0], scale, tfb.Chain([members[1], scale]), tfb.Invert(members[2])]
     )
-    assert len(act_norm.uninitialized(nested)) == 3
-    z = act_norm.initialize(nested, x)
-    assert act_norm.uninitialized(nested) == []
+    assert len(conditioning.uninitialized(nested)) == 3
+    z = conditioning.initialize(nested, x)
+    assert conditioning.uninitialized(nested) == []
     _assert_standard(members[0].inverse(x))
     _assert_standard(members[1].inverse(scale.inverse(members[0].inverse(x))))
     _assert_standard(z)
@@ -93,7 +93,7 @@ def test_initialize_a_conditional_flow_keeps_what_the_context_gives(x):
     gx.flows.initialize(flow, x, conditional_input=c)
     outermost = flow.bijector.bijectors[0]
     _assert_standard(outermost.inverse(x))
-    assert act_norm.uninitialized(flow.bijector) == []
+    assert conditioning.uninitialized(flow.bijector) == []
 
 
 def test_fit_initialises_once_and_from_its_first_batch(x):
@@ -114,21 +114,21 @@ def test_weights_carry_the_initialisation(x, tmp_path):
     gx.flows.initialize(first, x)
     gx.models.DensityModel(first).save_weights(tmp_path / "norm.weights.h5")
     gx.models.DensityModel(second).load_weights(tmp_path / "norm.weights.h5")
-    assert act_norm.uninitialized(second.bijector) == []
+    assert conditioning.uninitialized(second.bijector) == []
 
 
 def test_norms_of_a_base_flow_and_behind_a_bound_context_are_reached(x):
     inner = gx.flows.real_nvp([3], num_layers=2, hidden_units=[8], act_norm=True)
     outer = tfb.Shift(1.0)(inner)
     gx.flows.initialize(outer, x)
-    assert act_norm.uninitialized(outer) == []
+    assert conditioning.uninitialized(outer) == []
     _assert_standard(inner.bijector.bijectors[0].inverse(x - 1.0))
     conditional = gx.flows.real_nvp(
         [3], num_layers=2, hidden_units=[8], act_norm=True, conditional_event_shape=[2]
     )
     bound = gx.flows.condition(conditional, tf.ones([2]))
     gx.flows.initialize(bound, x)
-    assert act_norm.uninitialized(bound) == []
+    assert conditioning.uninitialized(bound) == []
 
 
 def test_fit_initialises_from_rows_spread_over_the_training_part_alone():

@@ -18,17 +18,6 @@ tfb = tfp.bijectors
 tfd = tfp.distributions
 
 
-def test_keras_and_tensorflow_keep_the_private_names_we_lean_on():
-    variable = keras.Variable(np.ones([2], "float32"))
-    assert isinstance(variable._value, tf.Variable)
-    variable._value._trainable = False
-    assert not variable._value.trainable
-    module = tf.Module()
-    module.held = [variable._value]
-    assert list(module._flatten(recursive=True, predicate=tf.is_tensor)) == [variable._value]
-    assert tf.Module._trackable_children and tf.Module._lookup_dependency
-
-
 def test_a_keras_variable_made_on_a_tf_variable_shares_its_storage():
     raw = tf.Variable([1.0, 2.0])
     (shared,) = tracking.loose_variables(tfd.Deterministic(raw))

@@ -248,7 +248,7 @@ def test_callbacks(x, tmp_path):
 def test_the_first_batch_sets_the_norms_of_a_loop_of_ones_own(x):
     model = flow_model(act_norm=True)
     model.train_on_batch(x)
-    assert not gx.bijectors.act_norm.uninitialized(model.distribution)
+    assert not gx.bijectors.conditioning.uninitialized(model.distribution)
 
 
 def test_weights_file_gives_the_same_likelihood(x, tmp_path):

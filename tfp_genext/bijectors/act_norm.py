@@ -1,15 +1,11 @@
-"""Activation normalisation, and its data-dependent initialisation."""
+"""Activation normalisation."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_probability import bijectors as tfb
-from tensorflow_probability.python.bijectors.chain import _Chain
 
-from tfp_genext.bijectors import conditioning
-from tfp_genext.bijectors.partial import Partial
 from tfp_genext.core import checks
 from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
@@ -101,7 +97,7 @@ class ActNorm(OneEvaluationBijector):
         """
         rows = tf.reshape(values, [-1, values.shape[-1]])
         mean, variance = tf.nn.moments(rows, axes=[0])
-        # What varies less than the rounding of its mean does not vary.
+        # Variation below the rounding error of the mean counts as zero.
         rounding = 100.0 * checks.finfo(rows.dtype).eps * tf.reduce_max(tf.abs(rows), 0)
         varies = variance > tf.square(rounding)
         log_std = 0.5 * tf.math.log(tf.where(varies, variance, tf.ones_like(variance)))
@@ -109,6 +105,12 @@ class ActNorm(OneEvaluationBijector):
         self._log_scale.assign(-log_std if forward else log_std)
         if self._initialized is not None:
             self._initialized.assign(True)
+
+    def initialize_from(
+        self, values: tf.Tensor, *, forward: bool = False, **conditions: Any
+    ) -> tf.Tensor:
+        self.initialize(values, forward=forward)
+        return super().initialize_from(values, forward=forward, **conditions)
 
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         log_scale = self._checked_log_scale(x)
@@ -125,43 +127,3 @@ class ActNorm(OneEvaluationBijector):
                 f"The event of `{self.name}` must be of size {size}. Received: shape {x.shape}"
             )
         return tf.convert_to_tensor(self._log_scale)
-
-
-def initialize(
-    bijector: tfb.Bijector, values: tf.Tensor, *, forward: bool = False, **conditions: Any
-) -> tf.Tensor:
-    """Initialises every `ActNorm` in a bijector by passing data through it, part by part.
-
-    Args:
-      bijector: the bijector, of any depth.
-      values: a batch of data: inputs of `inverse`, or of `forward` where `forward` is true.
-      forward: the direction of the pass. Default: `False`.
-      **conditions: keyword arguments of the bijector, such as `conditional_input`.
-
-    Returns:
-      The values after the pass.
-    """
-    routed = conditioning.route(bijector, conditions)
-    if isinstance(bijector, ActNorm):
-        bijector.initialize(values, forward=forward)
-    elif conditioning.is_inversion(bijector):
-        return initialize(bijector.bijector, values, forward=not forward, **conditions)
-    elif isinstance(bijector, conditioning.Conditioned):
-        bound = {"conditional_input": tf.convert_to_tensor(bijector.conditional_input)}
-        return initialize(bijector.bijector, values, forward=forward, **bound)
-    elif isinstance(bijector, Partial):
-        first, rest = bijector.split(values)
-        first = initialize(bijector.bijector, first, forward=forward, **conditions)
-        return tf.concat([first, rest], axis=-1)
-    elif isinstance(bijector, _Chain):
-        members = bijector.bijectors
-        for member in reversed(members) if forward else members:
-            values = initialize(member, values, forward=forward, **conditions)
-        return values
-    return (bijector.forward if forward else bijector.inverse)(values, **routed)
-
-
-def uninitialized(module: tf.Module) -> list[ActNorm]:
-    """Returns the `ActNorm`s anywhere in a bijector or distribution that wait for their data."""
-    modules = (module, *module.submodules)
-    return [m for m in modules if isinstance(m, ActNorm) and not m.initialized]

@@ -7,15 +7,14 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
-from tensorflow_probability.python.bijectors.chain import _Chain
 
 from tfp_genext.bijectors import conditioning
 from tfp_genext.bijectors.squeeze import Squeeze
-from tfp_genext.core import checks
+from tfp_genext.core import checks, hosts
 from tfp_genext.core.bijector import OneEvaluationBijector
 
 
-class Compose(_Chain):
+class Compose(hosts.Chain):
     """A `tfb.Chain` that sends keyword arguments to every member that takes them.
 
         forward   y = b_1(b_2(... b_n(x)))

@@ -6,15 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
-from tensorflow_probability.python.bijectors.composition import Composition
-from tensorflow_probability.python.bijectors.invert import _Invert
-from tensorflow_probability.python.internal.parameter_properties import (
-    NO_EVENT_NDIMS,
-    BatchedComponentProperties,
-    ParameterProperties,
-)
 
-from tfp_genext.core import checks, tracking
+from tfp_genext.core import checks, hosts, tracking
 from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 _CONDITIONERS = ("shift_and_log_scale_fn", "bijector_fn")
@@ -22,7 +15,7 @@ _CONDITIONERS = ("shift_and_log_scale_fn", "bijector_fn")
 
 def members(bijector: tfb.Bijector) -> list[tfb.Bijector]:
     """Returns the bijectors that a composition or an inversion is made of."""
-    if isinstance(bijector, Composition):
+    if isinstance(bijector, hosts.Composition):
         return tf.nest.flatten(bijector.bijectors)
     inner = getattr(bijector, "bijector", None)
     return [inner] if isinstance(inner, tfb.Bijector) else []
@@ -30,7 +23,7 @@ def members(bijector: tfb.Bijector) -> list[tfb.Bijector]:
 
 def is_inversion(bijector: tfb.Bijector) -> bool:
     """Tells whether a bijector is a `tfb.Invert`, which is a class of another name around ours."""
-    return isinstance(bijector, _Invert)
+    return isinstance(bijector, hosts.Invert)
 
 
 def takes(bijector: tfb.Bijector, condition: str) -> bool:
@@ -43,7 +36,7 @@ def takes(bijector: tfb.Bijector, condition: str) -> bool:
     functions = [(bijector.parameters or {}).get(name) for name in _CONDITIONERS]
     if any(functions):
         return any(f is not None and tracking.takes(f, condition) for f in functions)
-    return tracking.accepts_keyword(bijector._forward, condition)
+    return tracking.accepts_keyword(hosts.forward_method(bijector), condition)
 
 
 def conditional_event_shape(bijector: tfb.Bijector) -> tuple[int, ...] | None:
@@ -65,12 +58,14 @@ def route(bijector: tfb.Bijector, conditions: dict[str, Any]) -> dict[str, Any]:
         return taken
     if is_inversion(bijector):
         return route(bijector.bijector, taken)
-    if isinstance(bijector, Composition) and not getattr(bijector, "routes_conditions", False):
+    if isinstance(bijector, hosts.Composition) and not getattr(
+        bijector, "routes_conditions", False
+    ):
         return _filed_by_name(bijector, taken)
     return taken
 
 
-def _filed_by_name(bijector: Composition, conditions: dict[str, Any]) -> dict[str, Any]:
+def _filed_by_name(bijector: hosts.Composition, conditions: dict[str, Any]) -> dict[str, Any]:
     filed: dict[str, Any] = {}
     for member in members(bijector):
         routed = route(member, conditions)
@@ -81,6 +76,38 @@ def _filed_by_name(bijector: Composition, conditions: dict[str, Any]) -> dict[st
                 f"takes {sorted(conditions)}"
             )
     return {name: routed for name, routed in filed.items() if routed}
+
+
+def initialize(
+    bijector: tfb.Bijector, values: tf.Tensor, *, forward: bool = False, **conditions: Any
+) -> tf.Tensor:
+    """Passes data through a bijector, and sets what depends on data in it and its members.
+
+    Args:
+      bijector: the bijector, a chain or inversion of TFP's too.
+      values: a batch of inputs of `inverse`, or of `forward` if `forward` is true.
+      forward: the direction of the pass. Default: `False`.
+      **conditions: keyword arguments of the bijector, such as `conditional_input`.
+
+    Returns:
+      The values after the pass.
+    """
+    if is_inversion(bijector):
+        return initialize(bijector.bijector, values, forward=not forward, **conditions)
+    if isinstance(bijector, hosts.Chain):
+        for member in reversed(bijector.bijectors) if forward else bijector.bijectors:
+            values = initialize(member, values, forward=forward, **conditions)
+        return values
+    routed = route(bijector, conditions)
+    if isinstance(bijector, OneEvaluationBijector):
+        return bijector.initialize_from(values, forward=forward, **routed)
+    return (bijector.forward if forward else bijector.inverse)(values, **routed)
+
+
+def uninitialized(module: tf.Module) -> list[OneEvaluationBijector]:
+    """Returns the bijectors, at any depth of another or a distribution, that wait for data."""
+    modules = (module, *module.submodules)
+    return [m for m in modules if isinstance(m, OneEvaluationBijector) and not m.initialized]
 
 
 class Conditioned(OneEvaluationBijector):
@@ -163,6 +190,13 @@ class Conditioned(OneEvaluationBijector):
             y, self._bijector.inverse_min_event_ndims, **bound
         )
 
+    def initialize_from(
+        self, values: tf.Tensor, *, forward: bool = False, **conditions: Any
+    ) -> tf.Tensor:
+        del conditions
+        c = tf.convert_to_tensor(self._conditional_input)
+        return initialize(self._bijector, values, forward=forward, conditional_input=c)
+
     def _bound(self) -> dict[str, Any]:
         # One tensor for both calls: TFP's cache goes by identity.
         c = tf.convert_to_tensor(self._conditional_input)
@@ -185,14 +219,14 @@ class Conditioned(OneEvaluationBijector):
         del dtype
         return {
             # Left out where it has no batch: TFP cannot slice a permutation.
-            "bijector": BatchedComponentProperties(
+            "bijector": hosts.BatchedComponentProperties(
                 event_ndims=lambda self, ndims: (
-                    NO_EVENT_NDIMS
+                    hosts.NO_EVENT_NDIMS
                     if self.bijector.experimental_batch_shape(ndims).rank == 0
                     else ndims
                 )
             ),
-            "conditional_input": ParameterProperties(
+            "conditional_input": hosts.ParameterProperties(
                 event_ndims=lambda self, ndims: _context_ndims(self.bijector)
             ),
         }

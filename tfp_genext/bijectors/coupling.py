@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfp_genext import masks
 from tfp_genext.bijectors.conditioner import checked_conditioner
-from tfp_genext.core import checks, tracking
+from tfp_genext.core import checks, leading_dims, tracking
 from tfp_genext.core.bijector import ConditionerBijector, ValueAndLogDet, known_log_det
 from tfp_genext.transformers.base import Transformer, checked_transformer
 
@@ -183,7 +183,7 @@ class _AxisParts(_Parts):
 
     def merge(self, masked: tf.Tensor, moved: tf.Tensor, *, widened: bool) -> tf.Tensor:
         if widened:
-            masked = _with_batch_of(masked, moved)
+            masked = leading_dims.with_batch_of(masked, moved)
         if not self._first and self._last:
             return tf.concat([moved, masked], axis=-1)
         merged = tf.concat([masked, moved], axis=-1)
@@ -193,15 +193,6 @@ class _AxisParts(_Parts):
 
     def log_det(self, method: Callable, x: tf.Tensor) -> tf.Tensor | None:
         return known_log_det(method, x, self._event_ndims)
-
-
-def _with_batch_of(masked: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
-    if masked.shape.rank is None or moved.shape.rank is None:
-        return masked
-    batch = moved.shape[:-1]
-    if batch.is_fully_defined() and masked.shape[:-1] == batch:
-        return masked
-    return tf.broadcast_to(masked, tf.concat([tf.shape(moved)[:-1], masked.shape[-1:]], axis=0))
 
 
 class _GridParts(_Parts):

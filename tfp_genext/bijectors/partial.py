@@ -83,6 +83,13 @@ class Partial(OneEvaluationBijector):
     def takes(self, condition: str) -> bool:
         return conditioning.takes(self._bijector, condition)
 
+    def initialize_from(
+        self, values: tf.Tensor, *, forward: bool = False, **conditions: Any
+    ) -> tf.Tensor:
+        first, rest = self.split(values)
+        first = conditioning.initialize(self._bijector, first, forward=forward, **conditions)
+        return _joined(first, rest)
+
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         first, rest = self.split(x)
         routed = conditioning.route(self._bijector, conditions)
@@ -120,10 +127,5 @@ class Partial(OneEvaluationBijector):
 
 
 def _joined(first: tf.Tensor, rest: tf.Tensor) -> tf.Tensor:
-    # A context with more leading dimensions than x widens what the bijector gives.
-    batch = first.shape[:-1]
-    if not (batch.is_fully_defined() and rest.shape[:-1] == batch):
-        channels = rest.shape[-1:]
-        shape = tf.concat([tf.shape(first)[:-1], tf.shape(rest)[-1:]], axis=0)
-        rest = leading_dims.with_event_shape(tf.broadcast_to(rest, shape), channels)
-    return tf.concat([first, rest], axis=-1)
+    # A context may have more leading dimensions than x.
+    return tf.concat([first, leading_dims.with_batch_of(rest, first)], axis=-1)

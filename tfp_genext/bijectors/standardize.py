@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
-from tensorflow_probability.python.internal.parameter_properties import ParameterProperties
 
-from tfp_genext.core import checks
+from tfp_genext.core import checks, hosts
 
 
 class Standardize(tfb.Bijector):
@@ -97,7 +96,7 @@ class Standardize(tfb.Bijector):
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
         del dtype
-        return {"loc": ParameterProperties(), "scale": ParameterProperties()}
+        return {"loc": hosts.ParameterProperties(), "scale": hosts.ParameterProperties()}
 
     @classmethod
     def _is_increasing(cls) -> bool:

@@ -13,7 +13,7 @@ import h5py
 import keras
 import tensorflow as tf
 
-from tfp_genext.core import checks, replicas
+from tfp_genext.core import checks, hosts, replicas
 from tfp_genext.saving import files, optimizer_state
 
 _OPTIMIZERS = "tfp_genext_optimizers"
@@ -88,7 +88,7 @@ class BackupAndRestore(keras.callbacks.Callback):
             expected = f"one that holds epoch {epoch}, as those of the other workers"
             raise ValueError(checks.message("backup_dir", expected, sorted(found)))
         self._restore(found[epoch])
-        self.model._initial_epoch = epoch
+        hosts.set_initial_epoch(self.model, epoch)
         epochs = self.params.get("epochs")
         if epochs is not None and epoch > epochs:
             warnings.warn(
@@ -116,7 +116,7 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # Keras has read it, and would begin a later `fit` there too, even after an interruption.
-        self.model._initial_epoch = None
+        hosts.set_initial_epoch(self.model, None)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         with files.replacing(self._directory / f"epoch_{epoch + 1:06d}.weights.h5") as path:
@@ -129,7 +129,7 @@ class BackupAndRestore(keras.callbacks.Callback):
             old[1].unlink()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self.model._initial_epoch = None  # There may have been no epoch left.
+        hosts.set_initial_epoch(self.model, None)  # There may have been no epoch left.
         if self._delete:
             for path in self._found().values():
                 path.unlink()

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from tfp_genext.core import checks, leading_dims, tracking
+from tfp_genext.core import checks, hosts, leading_dims, tracking
 from tfp_genext.core.hidden_variables import ShowsVariables
 
 ValueAndLogDet = tuple[tf.Tensor, tf.Tensor | None]
@@ -51,15 +51,35 @@ class OneEvaluationBijector(tfb.Bijector):
         """
         return tf.TensorShape(None)
 
+    @property
+    def initialized(self) -> bool:
+        """Whether what depends on data has been set; `True` for most bijectors. Eager only."""
+        return True
+
+    def initialize_from(
+        self, values: tf.Tensor, *, forward: bool = False, **conditions: Any
+    ) -> tf.Tensor:
+        """Sets what depends on data, of this bijector and its members, by passing data through.
+
+        Args:
+          values: a batch of inputs of `inverse`, or of `forward` if `forward` is true.
+          forward: the direction of the pass. Default: `False`.
+          **conditions: keyword arguments of the bijector, such as `conditional_input`.
+
+        Returns:
+          The values after the pass.
+        """
+        return (self.forward if forward else self.inverse)(values, **conditions)
+
     def _forward(self, x: tf.Tensor, **conditions: Any) -> tf.Tensor:
         y, log_det = self._evaluated(self._forward_and_log_det, x, conditions)
         ildj = None if log_det is None else -log_det
-        _remember(self._cache.forward_attributes(x, **conditions), y, ildj)
+        _remember(hosts.forward_attributes(self, x, conditions), y, ildj)
         return y
 
     def _inverse(self, y: tf.Tensor, **conditions: Any) -> tf.Tensor:
         x, log_det = self._evaluated(self._inverse_and_log_det, y, conditions)
-        _remember(self._cache.inverse_attributes(y, **conditions), x, log_det)
+        _remember(hosts.inverse_attributes(self, y, conditions), x, log_det)
         return x
 
     def _forward_log_det_jacobian(self, x: tf.Tensor, **conditions: Any) -> tf.Tensor:

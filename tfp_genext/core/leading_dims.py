@@ -114,3 +114,14 @@ def _tensor(sizes: tf.Tensor | list[int]) -> tf.Tensor:
 
 def _identical(a: tf.TensorShape, b: tf.TensorShape) -> bool:
     return a.is_fully_defined() and b.is_fully_defined() and a.as_list() == b.as_list()
+
+
+def with_batch_of(x: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """Returns `[..., D]` broadcast to the leading dimensions of `[*batch, E]`."""
+    if x.shape.rank is None or other.shape.rank is None:
+        return x
+    batch = other.shape[:-1]
+    if batch.is_fully_defined() and x.shape[:-1] == batch:
+        return x
+    shape = tf.concat([tf.shape(other)[:-1], tf.shape(x)[-1:]], axis=0)
+    return with_event_shape(tf.broadcast_to(x, shape), x.shape[-1:])

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfp_genext.core import checks, leading_dims
+from tfp_genext.core import checks, hosts, leading_dims
 
 
 class _LiveVariables(Sequence):
@@ -39,13 +39,12 @@ class _LiveVariables(Sequence):
 
 
 def _tf_variable(variable: keras.Variable) -> tf.Variable:
-    # `value` is a cast tensor inside an autocast scope; `_value` is always the variable itself.
-    inner = variable._value
-    inner._trainable = variable.trainable
+    inner = hosts.tf_variable(variable)
+    hosts.set_trainable(inner, variable.trainable)
     return inner
 
 
-class KerasNetwork(tf.Module):
+class KerasNetwork(hosts.TrackedByPosition):
     """Shows a Keras layer to TensorFlow: its variables, and a call on any leading dimensions.
 
     Args:
@@ -55,7 +54,7 @@ class KerasNetwork(tf.Module):
 
     def __init__(self, network: keras.Layer, *, event_ndims: int = 1) -> None:
         super().__init__(name=f"{network.name}_adapter")
-        self.network = self._no_dependency(network)
+        self.network = self.untracked(network)
         self.event_ndims = event_ndims
         self._live_variables = _LiveVariables(network)
 
@@ -119,15 +118,8 @@ class KerasNetwork(tf.Module):
         first, *others = [tf.cast(f, dtype) if f.dtype.is_floating else f for f in flat]
         return batch, first, dict(zip(conditions, others, strict=True))
 
-    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Mapping:
-        # By position and nothing else: a layer tracked beside its variables is written twice and
-        # restored once by the C++ loader, and keys made from layer names do not restore.
-        del save_type, kwargs
-        return {str(i): variable for i, variable in enumerate(self._live_variables)}
-
-    def _lookup_dependency(self, name: str, cached_dependencies: Any = None) -> Any:
-        del cached_dependencies
-        return self._trackable_children().get(name)
+    def tracked_variables(self) -> Sequence[tf.Variable]:
+        return self._live_variables
 
     def __deepcopy__(self, memo: dict) -> KerasNetwork:
         copied = KerasNetwork(copy.deepcopy(self.network, memo), event_ndims=self.event_ndims)
@@ -288,7 +280,7 @@ def networks(holder: Any) -> list[keras.Layer]:
     """
     if isinstance(holder, keras.Layer):
         return [holder]
-    return list(_leaves(holder, keras.Layer)) if isinstance(holder, tf.Module) else []
+    return list(hosts.leaves(holder, keras.Layer)) if isinstance(holder, tf.Module) else []
 
 
 def loose_variables(module: Any, known: Sequence[keras.Variable] = ()) -> list[keras.Variable]:
@@ -302,24 +294,12 @@ def loose_variables(module: Any, known: Sequence[keras.Variable] = ()) -> list[k
     """
     if not isinstance(module, tf.Module):
         return []
-    wrapped = {id(variable._value): variable for variable in known}
-    held = {id(v._value) for network in networks(module) for v in network.variables}
-    found = list(_leaves(module, keras.Variable))
-    held.update(id(v._value) for v in found)
+    wrapped = {id(hosts.tf_variable(variable)): variable for variable in known}
+    held = {id(hosts.tf_variable(v)) for network in networks(module) for v in network.variables}
+    found = list(hosts.leaves(module, keras.Variable))
+    held.update(id(hosts.tf_variable(v)) for v in found)
     loose = [v for v in module.variables if id(v) not in held]
     return [*found, *(wrapped[id(v)] if id(v) in wrapped else _SharedVariable(v) for v in loose)]
-
-
-def replace_variables(
-    layer: keras.Layer, kept: list[keras.Variable], variables: Sequence[keras.Variable]
-) -> None:
-    """Replaces the variables in a list that a Keras layer tracks, also after it was built."""
-    locked = layer._tracker.locked
-    layer._tracker.unlock()
-    kept.clear()
-    kept.extend(variables)
-    if locked:
-        layer._tracker.lock()
 
 
 def variables(holder: Any) -> list[tf.Variable]:
@@ -329,32 +309,17 @@ def variables(holder: Any) -> list[tf.Variable]:
     return list(holder.variables) if isinstance(holder, tf.Module) else []
 
 
-def layers(network: keras.Layer) -> list[keras.Layer]:
-    """Returns a Keras layer and all layers inside it, outer ones first, each once."""
-    return network._flatten_layers()
-
-
-def seed_states(network: keras.Layer) -> list[keras.Variable]:
-    """Returns the variables of a Keras layer that hold random seeds, which Keras does not save."""
-    weights = {id(v) for v in network.weights}
-    return [
-        v
-        for v in network.variables
-        if id(v) not in weights and v.path.endswith("seed_generator_state")
-    ]
-
-
 def frozen(network: keras.Layer) -> dict[str, list[bool]]:
     """Returns what in a Keras layer is trainable: the layers inside it, and the variables."""
     return {
-        "layers": [bool(layer.trainable) for layer in layers(network)],
+        "layers": [bool(layer.trainable) for layer in hosts.layers(network)],
         "variables": [bool(variable.trainable) for variable in network.variables],
     }
 
 
 def freeze(network: keras.Layer, flags: dict[str, list[bool]]) -> None:
     """Sets what `frozen` returned."""
-    for layer, trainable in zip(layers(network), flags["layers"], strict=True):
+    for layer, trainable in zip(hosts.layers(network), flags["layers"], strict=True):
         # A layer hands the flag down to those inside it, which come later.
         layer.trainable = trainable
     for variable, trainable in zip(network.variables, flags["variables"], strict=True):
@@ -364,29 +329,24 @@ def freeze(network: keras.Layer, flags: dict[str, list[bool]]) -> None:
 def trained_by(optimizer: Any) -> list[keras.Variable] | None:
     """Returns the variables that a Keras optimizer was built for; `None` where it is not built."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    return inner._trainable_variables if inner.built else None
+    return hosts.trained_variables(inner) if inner.built else None
 
 
 def batches(optimizer: Any) -> keras.Variable:
     """Returns how many gradients a Keras optimizer was given, those it accumulates among them."""
-    return getattr(optimizer, "inner_optimizer", optimizer)._iterations
-
-
-def loss_metric(model: keras.Model) -> keras.metrics.Metric:
-    """Returns the metric in which Keras averages the loss of an epoch."""
-    return model._loss_tracker
+    return hosts.num_gradients(getattr(optimizer, "inner_optimizer", optimizer))
 
 
 def own_variables(optimizer: Any) -> set[int]:
     """Returns the identities of the `tf.Variable`s of a Keras optimizer, listed or not."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     members = [v for v in vars(inner).values() if isinstance(v, keras.Variable)]
-    return {id(v._value) for v in [*optimizer.variables, *members]}
+    return {id(hosts.tf_variable(v)) for v in [*optimizer.variables, *members]}
 
 
 def tf_variables(layer: keras.Layer) -> set[int]:
     """Returns the identities of the `tf.Variable`s inside the weights of a Keras layer."""
-    return {id(variable._value) for variable in layer.variables}
+    return {id(hosts.tf_variable(variable)) for variable in layer.variables}
 
 
 class _SharedVariable(keras.Variable):
@@ -398,12 +358,8 @@ class _SharedVariable(keras.Variable):
 
     @property
     def trainable(self) -> bool:
-        return self._value.trainable
+        return hosts.tf_variable(self).trainable
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._value._trainable = bool(value)
-
-
-def _leaves(module: tf.Module, kind: type) -> Iterator[Any]:
-    return module._flatten(recursive=True, predicate=lambda leaf: isinstance(leaf, kind))
+        hosts.set_trainable(hosts.tf_variable(self), bool(value))

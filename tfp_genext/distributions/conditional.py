@@ -12,7 +12,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_genext import bijectors
 from tfp_genext.bijectors import conditioning
-from tfp_genext.core import checks, context_shapes, leading_dims, tracking
+from tfp_genext.core import checks, context_shapes, hosts, leading_dims, tracking
 from tfp_genext.distributions import binding, support
 from tfp_genext.distributions.context_head import ContextHead
 from tfp_genext.distributions.head import Head
@@ -214,7 +214,7 @@ class Conditional(keras.layers.Layer):
         variables = [
             v for held in self._held.values() for v in tracking.loose_variables(held, known)
         ]
-        tracking.replace_variables(self, self._loose_variables, variables)
+        hosts.replace_variables(self, self._loose_variables, variables)
         return self
 
     def check_values(self, x: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext.bijectors import act_norm
+from tfp_genext.bijectors import conditioning
 from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.distributions import binding, initialization, support
 from tfp_genext.distributions.conditional import Conditional
@@ -126,7 +126,7 @@ class _OfNetwork(ConditionalDensity):
     @property
     def uninitialized(self) -> bool:
         head = self._flow_head
-        return head is not None and bool(act_norm.uninitialized(head.distribution))
+        return head is not None and bool(conditioning.uninitialized(head.distribution))
 
     def initialize(self, x: tf.Tensor, context: Any = None) -> None:
         head, params = self._flow_head, self._conditional.params(context)
@@ -190,7 +190,7 @@ class _OfDistribution(ConditionalDensity):
 
     @property
     def uninitialized(self) -> bool:
-        return bool(act_norm.uninitialized(self._distribution))
+        return bool(conditioning.uninitialized(self._distribution))
 
     def initialize(self, x: tf.Tensor, context: Any = None) -> None:
         initialization.initialize(self._distribution, x, conditional_input=context)

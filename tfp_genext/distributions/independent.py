@@ -11,12 +11,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
-from tensorflow_probability.python.distributions.transformed_distribution import (
-    _TransformedDistribution,
-)
 
 from tfp_genext import numerics
-from tfp_genext.core import checks
+from tfp_genext.core import checks, hosts
 from tfp_genext.distributions import support
 from tfp_genext.distributions.head import Independent, between, refuse_values
 from tfp_genext.saving.classes import register
@@ -193,7 +190,7 @@ class _OpenLogistic(tfd.Logistic):
 
 
 @register("gx.distributions.independent.OnOpenInterval")
-class _OnOpenInterval(_TransformedDistribution):
+class _OnOpenInterval(hosts.TransformedDistribution):
     """Relaxed bits, with a log-density of -inf for what is not between 0 and 1."""
 
     def _log_prob(self, y: tf.Tensor, **kwargs: Any) -> tf.Tensor:

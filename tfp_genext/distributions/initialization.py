@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext.bijectors import act_norm as act_norms
+from tfp_genext.bijectors import conditioning
 from tfp_genext.core import checks
 from tfp_genext.distributions import binding
 
@@ -46,7 +46,7 @@ def initialize(flow: tfd.Distribution, x: Any, *, conditional_input: Any = None)
         binding.check_takes(flow, conditional_input)
         conditional_input = tf.convert_to_tensor(conditional_input)
     _initialize(flow, x, conditional_input)
-    missed = act_norms.uninitialized(flow)
+    missed = conditioning.uninitialized(flow)
     if missed:
         raise ValueError(
             "`flow` must hold its ActNorms in chains, inversions and transformed bases for data to "
@@ -61,9 +61,9 @@ def _initialize(distribution: Any, x: tf.Tensor, conditional_input: Any) -> None
         return
     if binding.is_transformed(distribution):
         given = {} if conditional_input is None else {"conditional_input": conditional_input}
-        x = act_norms.initialize(distribution.bijector, x, **given)
+        x = conditioning.initialize(distribution.bijector, x, **given)
     elif conditional_input is not None:
         ndims = len(distribution.event_shape) - len(inner.event_shape)
         conditional_input = binding.spread(inner, conditional_input, ndims)
-    if act_norms.uninitialized(inner):
+    if conditioning.uninitialized(inner):
         _initialize(inner, x, conditional_input)

@@ -10,10 +10,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
-from tensorflow_probability.python.bijectors.chain import _Chain
 
 from tfp_genext.bijectors import Compose, Standardize
-from tfp_genext.core import checks
+from tfp_genext.core import checks, hosts
 from tfp_genext.core.column_moments import ColumnMoments
 from tfp_genext.distributions import binding, support
 
@@ -46,18 +45,18 @@ def in_bijector(bijector: tfb.Bijector) -> ScalePlace:
     """Returns the place of the scale in a bijector."""
     if isinstance(bijector, Standardize):
         return ScalePlace([], lambda scale: scale, bijector)
-    if isinstance(bijector, _Chain):
+    if isinstance(bijector, hosts.Chain):
         return _in_chain(bijector)
     if _has_variables(bijector):
         return ScalePlace([], lambda scale: Compose([scale, bijector]))
     return ScalePlace([bijector], lambda scale: Compose([bijector, scale]))
 
 
-def _in_chain(chain: _Chain) -> ScalePlace:
+def _in_chain(chain: hosts.Chain) -> ScalePlace:
     members = list(chain.bijectors)
     fixed = next((i for i, m in enumerate(members) if _has_variables(m)), len(members))
     outer, rest = members[:fixed], members[fixed:]
-    if not rest or not isinstance(rest[0], (Standardize, _Chain)):
+    if not rest or not isinstance(rest[0], (Standardize, hosts.Chain)):
         return ScalePlace(outer, lambda scale: Compose([*outer, scale, *rest]))
     inner = in_bijector(rest[0])
     return ScalePlace(

@@ -10,13 +10,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
-from tensorflow_probability.python.bijectors.chain import _Chain
-from tensorflow_probability.python.distributions.transformed_distribution import (
-    _TransformedDistribution,
-)
 
 from tfp_genext.bijectors import Squeeze, conditioning
-from tfp_genext.core import checks
+from tfp_genext.core import checks, hosts
 from tfp_genext.core.bijector import OneEvaluationBijector
 from tfp_genext.saving.classes import register
 
@@ -38,7 +34,7 @@ def log_prob_inside(
     return tf.where(inside, value, tf.cast(outside, value.dtype))
 
 
-class _ZeroOutside(_TransformedDistribution):
+class _ZeroOutside(hosts.TransformedDistribution):
     """A transformed distribution with a log-density of -inf outside the image of its bijector.
 
     An entry is outside, or on the border, if the inverse of a fixed outer bijector, such as
@@ -124,7 +120,7 @@ def _without_variables(bijector: tfb.Bijector) -> list[tfb.Bijector]:
     if not bijector.variables:
         return [bijector]
     outer: list[tfb.Bijector] = []
-    for member in bijector.bijectors if isinstance(bijector, _Chain) else []:
+    for member in bijector.bijectors if isinstance(bijector, hosts.Chain) else []:
         outer += _without_variables(member)
         if member.variables:
             break

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_genext.core import checks, context_shapes, tracking
+from tfp_genext.core import checks, context_shapes, hosts, tracking
 from tfp_genext.core.column_moments import ColumnMoments
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import first_look, losses, noise
@@ -65,7 +65,7 @@ class CheckedModel(DistributedModel, WholeModel):
         )
         rows = tf.shape(keras.tree.flatten(x)[0])[0]
         of_all = loss * tf.distribute.get_strategy().num_replicas_in_sync
-        tracking.loss_metric(self).update_state(losses.nan_unless(finite, of_all), rows)
+        hosts.loss_metric(self).update_state(losses.nan_unless(finite, of_all), rows)
         return self.compute_metrics(x, None, y_pred, sample_weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -503,7 +503,7 @@ def checked_layer(preprocessing: Any, *, rescales: bool) -> keras.layers.Layer |
     if not isinstance(preprocessing, keras.layers.Layer):
         raise TypeError(checks.message("preprocessing", "a Keras layer, or None", preprocessing))
     if not rescales:
-        first_look.refuse_rescaling(tracking.layers(preprocessing))
+        first_look.refuse_rescaling(hosts.layers(preprocessing))
     return preprocessing
 
 

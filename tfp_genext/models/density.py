@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import numerics, serving
-from tfp_genext.core import checks, context_shapes, tracking
+from tfp_genext.core import checks, context_shapes, hosts, tracking
 from tfp_genext.core.column_moments import ColumnMoments
 from tfp_genext.distributions import Conditional, adaptation, contexts
 from tfp_genext.distributions.scale_place import new_scale, set_scale
@@ -252,7 +252,7 @@ class DensityModel(CheckedModel):
         scale = new_scale(moments, self._events.dtype, shifts=shifts)
         self._distribution = place.build(scale)
         variables = tracking.loose_variables(self.distribution, list(self._loose_variables))
-        tracking.replace_variables(self, self._loose_variables, variables)
+        hosts.replace_variables(self, self._loose_variables, variables)
         self._build_networks()
 
     def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
@@ -296,7 +296,7 @@ class DensityModel(CheckedModel):
 
     def _build_networks(self) -> None:
         """Makes the variables of networks that wait for their first call."""
-        parts = [layer for network in self._networks for layer in tracking.layers(network)]
+        parts = [layer for network in self._networks for layer in hosts.layers(network)]
         if all(layer.built for layer in parts):
             return
         specs = [self._events]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import objectives, serving
-from tfp_genext.bijectors import act_norm
+from tfp_genext.bijectors import conditioning
 from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.distributions.initialization import initialize
 from tfp_genext.models import data as data_lib
@@ -216,7 +216,7 @@ class GAN(CheckedModel):
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
         """Initialises the norms of a flow from the first batch."""
-        if not self._players.is_flow or not act_norm.uninitialized(self.generator):
+        if not self._players.is_flow or not conditioning.uninitialized(self.generator):
             return data
         data, (x, y) = data_lib.first_batch(data, batch_size)
         context, x = self._parted((x, y) if self._check.conditional else x)

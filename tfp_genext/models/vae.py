@@ -12,8 +12,8 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext import bijectors, numerics, objectives, serving
-from tfp_genext.bijectors import act_norm
-from tfp_genext.core import checks, context_shapes, tracking
+from tfp_genext.bijectors import conditioning
+from tfp_genext.core import checks, context_shapes, hosts, tracking
 from tfp_genext.core.column_moments import ColumnMoments
 from tfp_genext.distributions import Conditional, adaptation, binding
 from tfp_genext.distributions.initialization import initialize
@@ -415,14 +415,14 @@ class VAE(CheckedModel):
         variables = distinct(
             v for part in self._tfp_parts for v in tracking.loose_variables(part, known)
         )
-        tracking.replace_variables(self, self._loose_variables, variables)
+        hosts.replace_variables(self, self._loose_variables, variables)
 
     def _traced_estimate(self) -> Callable[..., tf.Tensor]:
         return tf.function(self._model.estimate, autograph=False, reduce_retracing=True)
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
         """Initialises the norms of a prior from latents of the first batch."""
-        if isinstance(self.prior, keras.layers.Layer) or not act_norm.uninitialized(self.prior):
+        if isinstance(self.prior, keras.layers.Layer) or not conditioning.uninitialized(self.prior):
             return data
         data, (x, y) = data_lib.first_batch(data, batch_size)
         context, x = self._check.batch(x, y if self._check.conditional else None, None)

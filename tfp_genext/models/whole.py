@@ -16,7 +16,7 @@ import numpy as np
 
 from tfp_genext import serving
 from tfp_genext._version import __version__
-from tfp_genext.core import checks, tracking
+from tfp_genext.core import checks, hosts, tracking
 from tfp_genext.saving import archive, files, optimizer_state
 from tfp_genext.saving import config as config_checks
 from tfp_genext.saving.errors import reading
@@ -114,7 +114,7 @@ class WholeModel(keras.Model):
             if not call.get("skip_mismatch"):
                 optimizer_state.check(file, optimizers, name="filepath")
         # Not those of metrics: workers could read them together only, and may load alone.
-        kept = [*self.weights, *tracking.seed_states(self)]
+        kept = [*self.weights, *hosts.seed_states(self)]
         kept += [v for optimizer in optimizers.values() for v in optimizer.variables]
         before = [variable.numpy() for variable in kept]
         try:
@@ -140,7 +140,7 @@ class WholeModel(keras.Model):
             state.assign(store[name])
 
     def _seed_states(self) -> dict[str, keras.Variable]:
-        return {f"seed_{i}": state for i, state in enumerate(tracking.seed_states(self))}
+        return {f"seed_{i}": state for i, state in enumerate(hosts.seed_states(self))}
 
     def export(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tfp_genext.core import checks, tracking
+from tfp_genext.core import checks, hosts
 
 _LAMBDAS = ("Lambda", "__lambda__")
 
@@ -47,7 +47,7 @@ def mark_shared(written: Sequence[tuple[keras.Layer, dict[str, Any]]]) -> None:
     Keras marks all but the first, of which a `Sequential` keeps a copy, and cannot read that.
     """
     holders: dict[int, list[dict[str, Any]]] = {}
-    inner = [(layer, config) for network, config in written for layer in tracking.layers(network)]
+    inner = [(layer, config) for network, config in written for layer in hosts.layers(network)]
     for layer, config in inner:
         holders.setdefault(id(layer), []).append(config)
     for layer, config in inner:
