@@ -1,4 +1,4 @@
-"""Recipes: functions that build autoregressive networks and return an ordinary TFP distribution."""
+"""Recipes that build autoregressive networks and return TFP distributions."""
 
 from __future__ import annotations
 
@@ -41,43 +41,45 @@ def made(
     validate_args: bool = False,
     name: str = "made",
 ) -> Autoregressive:
-    """Returns an autoregressive distribution of vectors by one masked network.
+    """Returns an autoregressive distribution of vectors, computed by one MADE.
 
         log p(x) = sum_k log p(x_k | x_1 ... x_(k-1))         in the order of the network
 
-    Entries are bits unless `num_classes` or `head` say otherwise. A density costs one evaluation of
-    the network and a sample a few, as MADE solves its triangular system by halves. With several
-    masks it is the mixture of as many models that share their weights (Germain et al., 2015 [1]).
+    Entries are bits by default; `num_classes` or `head` change this. A density costs one evaluation
+    of the network. A sample costs a few, as MADE solves its triangular system recursively. With
+    several masks the distribution is a mixture of models with shared weights (Germain et al., 2015
+    [1]).
 
     Args:
-      event_shape: shape of one event; entries of images are taken row by row.
+      event_shape: shape of one event. Images are flattened row by row.
       hidden_units: widths of the hidden layers.
-      num_classes: entries are 0 to num_classes - 1: bits for 2; the network sees more classes as
-        vectors with a single 1. Default: 2.
-      head: what entries are given their parameters, in place of classes, such as
+      num_classes: number of classes; entries are 0 to num_classes - 1. With more than 2 classes the
+        network gets one-hot vectors. Default: 2, for bits.
+      head: distribution of an entry given its parameters, such as
         `gx.distributions.IndependentNormal([])`, or a `gx.distributions.Mixture` of these. Default:
         classes.
       num_masks: number of masks; `DensityModel` trains them in turn. Default: 1.
-      mask_seed: of the masks, where there are several. Default: 0.
-      direct: whether entries reach the parameters of later ones directly too. Default: `True`.
-      dropout: share of hidden units that a step of training leaves out. Default: 0.
-      kernel_regularizer: Keras regularizer of the matrices, part of the loss in training. Default:
+      mask_seed: seed of the masks, if there are several. Default: 0.
+      direct: whether to add direct connections from entries to the parameters of later entries.
+        Default: `True`.
+      dropout: dropout rate of hidden units in training. Default: 0.
+      kernel_regularizer: Keras regularizer of the kernels, added to the training loss. Default:
         none.
-      order: entries in the order in which they are generated; goes with a single mask. Default:
+      order: indices of the entries in the order of generation, with a single mask only. Default:
         first to last.
       activation: Keras activation of the hidden layers. Default: `"relu"`.
-      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
-      dtype: dtype of the networks. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
+      conditional_event_shape: shape of one context event. Default: no context.
+      dtype: dtype of the network. Default: Keras' dtype policy.
+      validate_args: whether densities assert that entries are in the support. Default: `False`.
       name: name of the distribution.
 
     Returns:
-      A `gx.distributions.Autoregressive`; when new, its entries are independent.
+      A `gx.distributions.Autoregressive`. At initialisation its entries are independent.
 
     Raises:
-      ValueError: for sizes out of range, an order that is no permutation, or a head of other
-        events.
-      TypeError: for sizes that are no integers, or a head that is none.
+      ValueError: if a size is out of range, `order` is not a permutation, or `head` has another
+        event shape.
+      TypeError: if a size is not an integer, or `head` is not a head.
 
     Example:
 
@@ -134,37 +136,35 @@ def pixel_cnn(
     validate_args: bool = False,
     name: str = "pixel_cnn",
 ) -> Autoregressive:
-    """Returns an autoregressive distribution of images by masked convolutions.
+    """Returns an autoregressive distribution of images, computed by masked convolutions.
 
         log p(x) = sum_k log p(x_k | x_1 ... x_(k-1))         row by row, channels last
 
     A density costs one evaluation of the network. A sample computes each activation once, row by
-    row and pixel by pixel, in place of a pass of the whole network for each entry (van den Oord et
+    row and pixel by pixel, instead of one pass of the whole network for each entry (van den Oord et
     al., 2016 [1], [2]).
 
     Args:
-      image_shape: `[H, W, C]`.
+      image_shape: `[H, W, C]`, height, width and channels.
       num_layers: number of layers of the network.
-      filters: width of the layers, a multiple of C.
-      num_classes: entries are 0 to num_classes - 1: bits for 2, and a softmax for more. Default: 2.
-      head: what entries are given their parameters, in place of classes, such as
+      filters: number of channels of the layers, a multiple of C.
+      num_classes: number of classes; entries are 0 to num_classes - 1. Default: 2, for bits.
+      head: distribution of an entry given its parameters, such as
         `gx.distributions.QuantizedLogistics([])` for pixels of 256 values. Default: classes.
-      gated: whether the network is `gx.networks.PixelCNN`, which has no blind spot, and not
+      gated: whether the network is a `gx.networks.PixelCNN`, which has no blind spot, or a
         `gx.networks.PlainPixelCNN`. Default: `True`.
-      kernel_size: odd, at least 3. Default: 3.
-      first_kernel_size: of the first layer, odd, at least 3. Default: 7.
-      conditional_event_shape: shape of one event of `conditional_input`, such as a class as a
-        vector with a single 1. Default: none.
-      dtype: dtype of the network. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
-      name: name of the distribution.
+      kernel_size: size of the kernels, odd, at least 3. Default: 3.
+      first_kernel_size: kernel size of the first layer, odd, at least 3. Default: 7.
+      conditional_event_shape: shape of one context event, such as that of a one-hot class.
+        Default: no context.
+      dtype, validate_args, name: as in `gx.autoregressive.made`.
 
     Returns:
-      A `gx.distributions.Autoregressive`; when new, its entries are independent.
+      A `gx.distributions.Autoregressive` with independent entries at initialisation.
 
     Raises:
-      ValueError: for sizes out of range, or a head of other events.
-      TypeError: for sizes that are no integers, or a head that is none.
+      ValueError: if a size is out of range, or `head` has another event shape.
+      TypeError: if a size is not an integer, or `head` is not a head.
 
     Example:
 
@@ -214,35 +214,28 @@ def row_lstm(
     validate_args: bool = False,
     name: str = "row_lstm",
 ) -> Autoregressive:
-    """Returns an autoregressive distribution of images by LSTMs over its rows.
+    """Returns an autoregressive distribution of images, computed by LSTMs over the rows.
 
         log p(x) = sum_k log p(x_k | x_1 ... x_(k-1))         row by row, channels last
 
-    The network is `gx.networks.RowLSTM`, which says what a pixel sees. A density costs one
-    evaluation of it; a sample computes each activation once, as states are carried from pixel to
-    pixel and from row to row (van den Oord et al., 2016 [1]).
+    The network is `gx.networks.RowLSTM`, which documents the receptive field. A density costs one
+    evaluation. A sample computes each activation once, as states are passed from pixel to pixel and
+    from row to row (van den Oord et al., 2016, arXiv:1601.06759).
 
     Args:
       image_shape: `[H, W, C]`.
       num_layers: number of LSTMs.
-      filters: size of their states, a multiple of C.
-      num_classes: entries are 0 to num_classes - 1: bits for 2, and a softmax for more. Default: 2.
-      head: what entries are given their parameters, in place of classes, such as
-        `gx.distributions.QuantizedLogistics([])` for pixels of 256 values. Default: classes.
-      kernel_size: of an LSTM's convolutions, odd. Default: 3.
-      first_kernel_size: of the first layer, odd, at least 3. Default: 7.
-      conditional_event_shape: shape of one event of `conditional_input`, such as a class as a
-        vector with a single 1. Default: none.
-      dtype: dtype of the network. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
-      name: name of the distribution.
+      filters: size of the LSTM states, a multiple of C.
+      kernel_size: kernel size of an LSTM's convolutions, odd. Default: 3.
+      first_kernel_size: kernel size of the first layer, odd, at least 3. Default: 7.
+      num_classes, head, conditional_event_shape: as in `gx.autoregressive.pixel_cnn`.
+      dtype, validate_args, name: as in `gx.autoregressive.made`.
 
     Returns:
-      A `gx.distributions.Autoregressive`; when new, its entries are independent.
+      A `gx.distributions.Autoregressive`, as in `gx.autoregressive.pixel_cnn`.
 
     Raises:
-      ValueError: for sizes out of range, or a head of other events.
-      TypeError: for sizes that are no integers, or a head that is none.
+      TypeError, ValueError: as in `gx.autoregressive.pixel_cnn`.
 
     Example:
 
@@ -252,11 +245,6 @@ def row_lstm(
     distribution = gx.autoregressive.row_lstm([6, 6, 1], num_layers=2, filters=8)
     assert distribution.sample(3, seed=[1, 2]).shape == [3, 6, 6, 1]
     ```
-
-    #### References
-
-    [1]: Aaron van den Oord, Nal Kalchbrenner, Koray Kavukcuoglu. Pixel Recurrent Neural Networks.
-         2016. https://arxiv.org/abs/1601.06759
     """
     return _of_images(
         networks.RowLSTM,
@@ -287,34 +275,26 @@ def diagonal_bilstm(
     validate_args: bool = False,
     name: str = "diagonal_bilstm",
 ) -> Autoregressive:
-    """Returns an autoregressive distribution of images by LSTMs along its diagonals.
+    """Returns an autoregressive distribution of images, computed by LSTMs along the diagonals.
 
         log p(x) = sum_k log p(x_k | x_1 ... x_(k-1))         row by row, channels last
 
-    The network is `gx.networks.DiagonalBiLSTM`, which says what a pixel sees. A density costs one
-    evaluation of it; a sample computes each activation once, as states are carried from pixel to
-    pixel and from row to row (van den Oord et al., 2016 [1]).
+    The network is `gx.networks.DiagonalBiLSTM`, whose receptive field is all pixels before a pixel.
+    Costs are as in `gx.autoregressive.row_lstm` (van den Oord et al., 2016, arXiv:1601.06759).
 
     Args:
       image_shape: `[H, W, C]`.
       num_layers: number of pairs of LSTMs.
-      filters: size of their states, a multiple of C.
-      num_classes: entries are 0 to num_classes - 1: bits for 2, and a softmax for more. Default: 2.
-      head: what entries are given their parameters, in place of classes, such as
-        `gx.distributions.QuantizedLogistics([])` for pixels of 256 values. Default: classes.
-      first_kernel_size: of the first layer, odd, at least 3. Default: 7.
-      conditional_event_shape: shape of one event of `conditional_input`, such as a class as a
-        vector with a single 1. Default: none.
-      dtype: dtype of the network. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
-      name: name of the distribution.
+      filters: size of the LSTM states, a multiple of C.
+      first_kernel_size: kernel size of the first layer, odd, at least 3. Default: 7.
+      num_classes, head, conditional_event_shape: as in `gx.autoregressive.pixel_cnn`.
+      dtype, validate_args, name: as in `gx.autoregressive.made`.
 
     Returns:
-      A `gx.distributions.Autoregressive`; when new, its entries are independent.
+      A `gx.distributions.Autoregressive`, as in `gx.autoregressive.pixel_cnn`.
 
     Raises:
-      ValueError: for sizes out of range, or a head of other events.
-      TypeError: for sizes that are no integers, or a head that is none.
+      TypeError, ValueError: as in `gx.autoregressive.pixel_cnn`.
 
     Example:
 
@@ -324,11 +304,6 @@ def diagonal_bilstm(
     distribution = gx.autoregressive.diagonal_bilstm([6, 6, 1], num_layers=2, filters=8)
     assert distribution.sample(3, seed=[1, 2]).shape == [3, 6, 6, 1]
     ```
-
-    #### References
-
-    [1]: Aaron van den Oord, Nal Kalchbrenner, Koray Kavukcuoglu. Pixel Recurrent Neural Networks.
-         2016. https://arxiv.org/abs/1601.06759
     """
     return _of_images(
         networks.DiagonalBiLSTM,
@@ -356,7 +331,7 @@ def _of_images(
     name: str,
     **options: Any,
 ) -> Autoregressive:
-    """Returns the distribution of a network of images, its variables made."""
+    """Returns the distribution with a network of images, whose variables are built."""
     head, entry = _heads(head, num_classes)
     network = kind(
         checks.image_shape("image_shape", image_shape),
@@ -373,7 +348,7 @@ def _of_images(
 
 
 def _heads(head: Head | None, num_classes: int) -> tuple[Head, Head]:
-    """Returns a head, classes if none is given, and that of one entry."""
+    """Returns the head, by default of classes, and the head of one entry."""
     num_classes = checks.positive_int("num_classes", num_classes, minimum=2)
     if head is None:
         bits = num_classes == 2
@@ -384,7 +359,7 @@ def _heads(head: Head | None, num_classes: int) -> tuple[Head, Head]:
 
 
 def _range(entry: Head) -> tuple[float, float] | None:
-    """Returns smallest and largest entry of a head, where it has them."""
+    """Returns the smallest and the largest entry of a head, or `None` if it is unbounded."""
     if isinstance(entry, IndependentBernoulli):
         return 0.0, 1.0
     if isinstance(entry, QuantizedLogistics):

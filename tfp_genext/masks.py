@@ -1,4 +1,4 @@
-"""Masks and orders: pure functions that say which coordinates may look at which."""
+"""Coupling masks, and orders and degrees of masked autoregressive networks, as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tfp_genext.core import checks
 
 
 def prefix_mask(size: int, num_masked: int) -> np.ndarray:
-    """Returns the coupling mask of a signed count: True where a unit is kept and looked at.
+    """Returns the coupling mask of a signed count, True for masked units.
 
     Args:
       size: the event size `D`.
-      num_masked: how many units are masked, that is passed on unchanged; the first ones where it is
-        positive, the last ones where it is negative.
+      num_masked: number of masked units, which are unchanged and are the input of the network. If
+        it is positive, the first units are masked. If it is negative, the last units.
 
     Returns:
       Boolean array `[D]`.
 
     Raises:
-      ValueError: where `size` is below 1, or more units are masked than there are.
-      TypeError: for sizes that are no integers.
+      ValueError: if `size` is below 1, or the absolute value of `num_masked` exceeds `size`.
+      TypeError: if `size` or `num_masked` is not an integer.
     """
     size = checks.positive_int("size", size)
     num_masked = checks.positive_int("num_masked", num_masked, minimum=-size)
@@ -38,13 +38,13 @@ def coupling_mask(mask: Any, event_ndims: int = 1, *, may_be_empty: bool = False
     """Returns a user's coupling mask as a checked boolean array.
 
     Args:
-      mask: boolean, of the last axis of an event or of the whole event.
+      mask: booleans, for the last axis of an event or for the whole event.
       event_ndims: rank of an event. Default: 1.
       may_be_empty: whether a mask without any True is accepted. Default: `False`.
 
     Raises:
       TypeError: if `mask` is not boolean.
-      ValueError: if it is of another rank, or leaves one of the two sides empty.
+      ValueError: if `mask` has another rank, or all its entries are equal.
     """
     event_ndims = checks.positive_int("event_ndims", event_ndims)
     shape = "vector" if event_ndims == 1 else f"vector, or array of rank {event_ndims},"
@@ -63,7 +63,7 @@ def coupling_mask(mask: Any, event_ndims: int = 1, *, may_be_empty: bool = False
 
 
 def hashable(mask: Any, event_ndims: int = 1, *, may_be_empty: bool = False) -> tuple | None:
-    """Returns a user's coupling mask as nested tuples, which TFP can compare; `None` as it is."""
+    """Returns a coupling mask as nested tuples, which TFP can compare; `None` for `None`."""
     if mask is None:
         return None
     return _tuples(coupling_mask(mask, event_ndims, may_be_empty=may_be_empty).tolist())
@@ -74,20 +74,15 @@ def _tuples(values: Any) -> Any:
 
 
 def checkerboard(height: int, width: int, *, first: bool = True) -> np.ndarray:
-    """Returns the checkerboard mask of images (Dinh et al., 2017 [1]).
+    """Returns the checkerboard mask of images (Dinh et al., 2017, arXiv:1605.08803).
 
     Args:
       height: number of rows, H.
       width: number of columns, W.
-      first: whether the upper left pixel is masked, that is stays. Default: `True`.
+      first: whether the upper left pixel is masked, which means unchanged. Default: `True`.
 
     Returns:
       Boolean array `[H, W, 1]`, the same for all channels.
-
-    #### References
-
-    [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
-         https://arxiv.org/abs/1605.08803
     """
     height = checks.positive_int("height", height)
     width = checks.positive_int("width", width)
@@ -96,13 +91,13 @@ def checkerboard(height: int, width: int, *, first: bool = True) -> np.ndarray:
 
 
 def reversed_order(size: int, step: int) -> Sequence[int]:
-    """Returns the permutation that turns a vector round; the same at every step."""
+    """Returns the permutation that reverses the order of the dimensions, for every step."""
     del step
     return list(range(size - 1, -1, -1))
 
 
 def random_order(seed: int) -> Callable[[int, int], Sequence[int]]:
-    """Returns a function that draws one fixed permutation for each step from `seed`."""
+    """Returns a function that draws a fixed permutation for each step from `seed`."""
     seed = checks.any_int("seed", seed)
 
     def order(size: int, step: int) -> Sequence[int]:
@@ -114,27 +109,22 @@ def random_order(seed: int) -> Callable[[int, int], Sequence[int]]:
 def random_degrees(
     size: int, hidden_units: Sequence[int], *, seed: Sequence[int], first: int = 1
 ) -> list[np.ndarray]:
-    """Returns random degrees of each hidden layer of a MADE, by the rule of its paper.
+    """Returns random degrees of the hidden layers of a MADE.
 
-    Each is uniform between the smallest degree of the layer before and `size - 1` (Germain et al.,
-    2015 [1]).
+    Each degree is uniform between the smallest degree of the layer before and `size - 1`, as in the
+    paper (Germain et al., 2015, arXiv:1502.03509).
 
     Args:
       size: number of inputs, D.
-      hidden_units: width of each hidden layer.
-      seed: integers.
+      hidden_units: widths of the hidden layers.
+      seed: integers, the seed of NumPy's generator.
       first: smallest degree of the first layer, as in `autoregressive_degrees`. Default: 1.
 
     Returns:
-      Integer arrays `[H_1]`, `[H_2]`, ..., in no order.
+      Integer arrays `[H_1]`, `[H_2]`, ..., not sorted.
 
     Raises:
-      TypeError, ValueError: for sizes that are no integers of at least 1.
-
-    #### References
-
-    [1]: Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle. MADE: Masked Autoencoder for
-         Distribution Estimation. 2015. https://arxiv.org/abs/1502.03509
+      TypeError, ValueError: if a size is not an integer of at least 1.
     """
     size = checks.positive_int("size", size)
     hidden_units = checks.positive_ints("hidden_units", hidden_units)
@@ -151,26 +141,21 @@ def autoregressive_degrees(
 ) -> list[np.ndarray]:
     """Returns sorted degrees of the inputs and of each hidden layer of a MADE.
 
-    Inputs have degrees 1 to `size`, in the order in which they are generated. A hidden unit of
-    degree d may look at inputs of degree d or less; an output of degree d at hidden units of degree
-    less than d (Germain et al., 2015 [1]). Hidden degrees are spread evenly, as in
+    Inputs have degrees 1 to `size`, in the order of generation. A hidden unit of degree d depends
+    on inputs of degree at most d. An output of degree d depends on hidden units of degree less than
+    d (Germain et al., 2015, arXiv:1502.03509). Hidden degrees are evenly spaced, as in
     `tfb.AutoregressiveNetwork`.
 
     Args:
       size: number of inputs, D.
-      hidden_units: width of each hidden layer.
-      first: smallest hidden degree: 1, or 0, for units that see a context only. Default: 1.
+      hidden_units: widths of the hidden layers.
+      first: smallest hidden degree: 1, or 0 for units that depend on a context only. Default: 1.
 
     Returns:
       Integer arrays `[D]`, `[H_1]`, ..., each ascending.
 
     Raises:
-      TypeError, ValueError: for sizes that are no integers of at least 1.
-
-    #### References
-
-    [1]: Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle. MADE: Masked Autoencoder for
-         Distribution Estimation. 2015. https://arxiv.org/abs/1502.03509
+      TypeError, ValueError: if a size is not an integer of at least 1.
     """
     size = checks.positive_int("size", size)
     hidden_units = checks.positive_ints("hidden_units", hidden_units)

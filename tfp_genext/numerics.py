@@ -1,4 +1,4 @@
-"""Numerical building blocks: bounded log-scales and units of likelihood."""
+"""Numerical functions: soft bounds, log-softplus and bits per dimension."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfp_genext.core import checks
 
 
 def soft_bound(x: tf.Tensor, bound: float) -> tf.Tensor:
-    """Squashes `x` smoothly into (-bound, bound), with slope 1 at 0.
+    """Maps `x` smoothly and monotonically into (-bound, bound), with slope 1 at 0.
 
     soft_bound(x) = bound * tanh(x / bound)
     """
@@ -22,7 +22,7 @@ def soft_bound(x: tf.Tensor, bound: float) -> tf.Tensor:
 def log_softplus(x: tf.Tensor) -> tf.Tensor:
     """Returns log(softplus(x)), finite with a finite gradient for every finite `x`.
 
-    For x far below zero softplus(x) underflows, while its logarithm tends to x.
+    For very negative x softplus(x) underflows, but its logarithm tends to x.
     """
     low = -8.0 if x.dtype == tf.float16 else -15.0
     safe = tf.maximum(x, low)
@@ -32,8 +32,8 @@ def log_softplus(x: tf.Tensor) -> tf.Tensor:
 def bits_per_dim(nll: Any, event_shape: Sequence[int]) -> Any:
     """Converts a negative log-likelihood in nats to bits per dimension.
 
-    bits/dim = nll / (D * log(2)), D the number of entries of one event. For integer-valued data the
-    density must be the one on the integer scale: nothing else is added here.
+    bits/dim = nll / (D * log(2)), where D is the number of entries of one event. For integer data
+    the density must be that on the integer scale, as no other constant is added.
 
     Args:
       nll: negative log-likelihood in nats, of any shape.
@@ -44,7 +44,7 @@ def bits_per_dim(nll: Any, event_shape: Sequence[int]) -> Any:
 
     Raises:
       TypeError: if `nll` does not hold numbers.
-      ValueError: where an event has no entries.
+      ValueError: if an event has no entries.
 
     Example:
 

@@ -11,7 +11,7 @@ import registry
 import tensorflow as tf
 
 import tfp_genext as gx
-from tfp_genext.distributions.conditionals import Draw
+from tfp_genext.distributions.factorization import Draw
 from tfp_genext.networks.lstm import MapLSTM
 from tfp_genext.networks.pixel_rnn import skewed, unskewed
 
@@ -318,9 +318,9 @@ def test_samples_equal_d_passes_under_the_same_noise(recipe, shape, observed):
     u = model.noise([], [1, 2]).u
     z = tf.where(model.order_of_entries() < observed, tf.floor(3.0 * u), u)
     draw = Draw(model.head)
-    parts, given = model._conditionals, model.conditional_input
+    parts, given = model._factorization, model.conditional_input
     x, params = parts.solve(draw, z, given, observed)
-    expected = tf.function(lambda z: parts._by_passes(draw, z, given, observed))(z)
+    expected = tf.function(lambda z: parts._solve_by_passes(draw, z, given, observed))(z)
     np.testing.assert_array_equal(x, expected[0])
     np.testing.assert_allclose(params, expected[1], rtol=1e-9, atol=1e-9)
     assert len(np.unique(x)) == 3

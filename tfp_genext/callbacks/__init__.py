@@ -1,4 +1,4 @@
-"""Keras callbacks that let one watch a training, and take it up again."""
+"""Keras callbacks that show samples during training, and that resume interrupted training."""
 
 from tfp_genext.callbacks.backup_and_restore import BackupAndRestore
 from tfp_genext.callbacks.sample_grid import SampleGrid

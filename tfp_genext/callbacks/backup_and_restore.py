@@ -1,4 +1,4 @@
-"""Training that goes on where it was killed."""
+"""A callback that resumes training after an interruption."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ _NAME = re.compile(r"epoch_(\d+)\.weights\.h5")
 
 
 class BackupAndRestore(keras.callbacks.Callback):
-    """Takes up a training where its process was killed, as if it had not been.
+    """Saves the state of training after each epoch, and resumes from it after an interruption.
 
-    After each epoch the state of the model, its optimizers and seeds goes into one file, which
-    appears whole and whose name says the epoch. A program that is started again, with the same
-    arguments, goes on after the last such epoch, and ends with the weights of a run that nothing
-    stopped, to the bit on the same machine, where the order of the rows is the same: with
-    `keras.utils.set_random_seed`, or without shuffling.
+    After each epoch the state of the model, its optimizers and seeds is saved atomically to one
+    file, with the number of the epoch in its name. If the program is started again with the same
+    arguments, training continues after the last saved epoch. The final weights are bit-identical to
+    those of an uninterrupted run on the same machine if the order of the rows is the same, that is
+    with `keras.utils.set_random_seed` or without shuffling.
 
-    `keras.callbacks.BackupAndRestore` writes weights and epoch to two files one after the other: a
-    process killed between them goes on with the wrong one. On several workers of a
-    `tf.distribute.MultiWorkerMirroredStrategy` its directories may be an epoch apart; here each
-    keeps the last two epochs, and the workers go on from the last that all have.
+    `keras.callbacks.BackupAndRestore` writes weights and epoch to two files in turn. If the process
+    is killed between them, training resumes at the wrong epoch. With several workers of a
+    `tf.distribute.MultiWorkerMirroredStrategy`, their directories may also be an epoch apart. This
+    callback keeps the last two epochs of each worker, and all workers resume from the last epoch
+    that they have in common.
 
-    What other callbacks remember, such as the patience of `EarlyStopping`, starts anew. The
-    state is saved after all other callbacks of an epoch, in whatever order they are listed, so that
-    a learning rate that one of them has changed is kept.
+    The state of other callbacks, such as the patience of `EarlyStopping`, is not restored. The file
+    is written after all other callbacks of an epoch, whatever their order in the list, so that a
+    learning rate that one of them has changed is saved.
 
     Args:
-      backup_dir: directory of this training and this worker alone; made if need be.
-      delete_checkpoint: whether to remove the files when training is over. Where a program works on
-        after `fit`, `False` spares it a second training. Default: `True`.
+      backup_dir: directory for this training and this worker only. It is created if necessary.
+      delete_checkpoint: whether to delete the files at the end of training. If the program
+        continues after `fit` and may be interrupted there, `False` avoids a second training.
+        Default: `True`.
 
     Raises:
-      ValueError: in `fit`, if workers have no epoch in common, or a file holds the weights of
-        another model, or not the state of these optimizers.
+      ValueError: in `fit`, if the workers have no epoch in common, or a file holds the weights of
+        another model or does not hold the state of these optimizers.
 
     Example:
 
@@ -67,7 +69,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     ```
     """
 
-    # Callbacks of one epoch before it may change what it saves.
+    # Other callbacks of an epoch run first, because they may change the saved state.
     runs_last = True
 
     def __init__(self, backup_dir: str | os.PathLike, *, delete_checkpoint: bool = True) -> None:
@@ -80,7 +82,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         found = self._found()
         epoch = _common(max(found, default=0), self.model.distribute_strategy)
         for later in [number for number in found if number > epoch]:
-            # Left, it would pass for the last one, and those to come for old.
+            # A stale later backup would be restored instead of newer ones.
             found.pop(later).unlink()
         if not epoch:
             return
@@ -100,7 +102,7 @@ class BackupAndRestore(keras.callbacks.Callback):
             )
 
     def _restore(self, path: pathlib.Path) -> None:
-        """Loads weights and the state of the optimizers that wrote them."""
+        """Loads weights, and the state of the optimizers that wrote them."""
         with h5py.File(path) as file:
             written = json.loads(file.attrs.get(_OPTIMIZERS, "{}"))
             optimizers = _optimizers(self.model)
@@ -115,7 +117,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         self.model.load_weights(path)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        # Keras has read it, and would begin a later `fit` there too, even after an interruption.
+        # Keras has read it by now. If it were kept, a later `fit` would start at that epoch too.
         hosts.set_initial_epoch(self.model, None)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -129,26 +131,26 @@ class BackupAndRestore(keras.callbacks.Callback):
             old[1].unlink()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        hosts.set_initial_epoch(self.model, None)  # There may have been no epoch left.
+        hosts.set_initial_epoch(self.model, None)  # If no epoch was left.
         if self._delete:
             for path in self._found().values():
                 path.unlink()
 
     def _found(self) -> dict[int, pathlib.Path]:
-        """Returns the files by the number of epochs they come after."""
+        """Returns the backup files by number of completed epochs."""
         names = ((_NAME.fullmatch(path.name), path) for path in self._directory.iterdir())
         return {int(name[1]): path for name, path in names if name}
 
 
 def _optimizers(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
-    """Returns the optimizers of a model, two of a GAN, by their names."""
+    """Returns the optimizers of a model by attribute name; a GAN has two."""
     names = ("optimizer", "generator_optimizer", "discriminator_optimizer")
     found = {name: getattr(model, name, None) for name in names}
     return {name: optimizer for name, optimizer in found.items() if optimizer is not None}
 
 
 def _common(epoch: int, strategy: tf.distribute.Strategy) -> int:
-    """Returns the last epoch that all workers have."""
+    """Returns the last epoch that all workers have saved."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return epoch
     gather = tf.function(lambda: strategy.run(replicas.of_all, [epoch]), autograph=False)

@@ -1,4 +1,4 @@
-"""Pictures of samples while a model trains."""
+"""A callback that draws pictures of samples during training."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ import tensorflow as tf
 
 from tfp_genext.core import checks, context_shapes
 
-# Widths of the range by which samples of an untrained model may lie off its middle.
+# Largest distance of samples from the middle of the range, in widths of the range.
 _FAR_BEYOND = 20.0
-# A share of the range in which samples that fill no more of it look all alike.
+# Samples that span a smaller share of the range look identical.
 _INVISIBLE = 0.02
 
 
 class SampleGrid(keras.callbacks.Callback):
-    """Writes a picture of samples, rows and columns of them, every few epochs.
+    """Writes a picture with a grid of samples every few epochs.
 
-    All pictures are of the same seed: what was one sample stays in its place and gets better. The
-    first, of epoch 0, is of the untrained model.
+    All pictures use the same seed, so that each position shows the same sample as it improves. The
+    first picture, of epoch 0, shows the untrained model.
 
     Args:
-      directory: where the pictures go, as `epoch_0012.png`; made if need be.
-      rows: of samples; of a conditional model, one for each of the contexts, in their order.
-        Default: 8, or as many as there are contexts.
-      columns: of samples. Default: 8.
-      every: epochs from a picture to the next. Default: 1.
-      value_range: the values of black and of white; `(1, 0)` draws ink on paper. Samples far out of
-        it, or all alike in it, are warned of. Default: `(0, 1)`.
+      directory: directory of the pictures, which are named as `epoch_0012.png`. It is created if
+        necessary.
+      rows: number of rows. A conditional model has one row for each context, in their order.
+        Default: 8, or the number of contexts.
+      columns: number of columns. Default: 8.
+      every: number of epochs between pictures. Default: 1.
+      value_range: the values of black and white; `(1, 0)` draws black on white. Samples that are
+        far outside this range, or almost constant in it, cause a warning. Default: `(0, 1)`.
       conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model. Default:
         none.
-      seed: as `model.sample` takes it. Default: `[0, 1]`.
+      seed: seed of `model.sample`. Default: `[0, 1]`.
 
     Raises:
-      TypeError, ValueError: for values out of range; in `fit`, for a model without a method
-        `sample`, or whose samples are no images of 1 or 3 channels.
+      TypeError, ValueError: if a value is out of range. In `fit`, if the model has no method
+        `sample` or its samples are not images with 1 or 3 channels.
 
     Example:
 
@@ -109,7 +110,7 @@ class SampleGrid(keras.callbacks.Callback):
         tf.io.write_file(str(path), tf.io.encode_png(_joined(pixels)))
 
     def _warn_of_range(self, share: np.ndarray, images: np.ndarray) -> None:
-        """Warns, once a training, if the pictures would show black and white alone, or nothing."""
+        """Warns, once a training, if pictures would only show black and white, or nothing."""
         beyond = np.abs(share - 0.5).max() > _FAR_BEYOND
         invisible = share.max() - share.min() < _INVISIBLE
         if self._warned or not (beyond or invisible):
@@ -157,7 +158,7 @@ def _images(samples: tf.Tensor) -> tf.Tensor:
 
 
 def _joined(pixels: tf.Tensor) -> tf.Tensor:
-    """Returns one image of all, with a border of one pixel between them."""
+    """Joins the images to one, with a border of one pixel between them."""
     padded = tf.pad(pixels, [[0, 0], [0, 0], [0, 1], [0, 1], [0, 0]])
     rows, columns, height, width, channels = padded.shape
     side_by_side = tf.transpose(padded, [0, 2, 1, 3, 4])

@@ -1,4 +1,4 @@
-"""Heads, from parameters to distributions, and networks that end in one."""
+"""Heads, conditional and autoregressive distributions, and the VampPrior."""
 
 from tfp_genext.core.public_names import face
 from tfp_genext.distributions.autoregressive import Autoregressive
@@ -16,8 +16,8 @@ from tfp_genext.distributions.independent import (
     IndependentPoisson,
     RelaxedBernoulli,
 )
-from tfp_genext.distributions.joint import Blockwise, MultivariateNormalTriL
 from tfp_genext.distributions.mixture import Mixture, QuantizedLogistics
+from tfp_genext.distributions.multivariate import Blockwise, MultivariateNormalTriL
 from tfp_genext.distributions.positive import (
     IndependentBeta,
     IndependentGamma,

@@ -1,4 +1,4 @@
-"""Scales of data inside densities of any kind, and the kinds that have none."""
+"""Adaptation of densities to the scale of the data, for all supports that have one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext.distributions import Autoregressive, Conditional, binding
-from tfp_genext.distributions.context_head import ContextHead
+from tfp_genext.distributions.distribution_head import DistributionHead
 from tfp_genext.distributions.scale_place import ScalePlace, in_bijector, in_distribution
 
-# Far out on the real line, where the image of a map shows its bounds.
+# A large argument, at which a bounded bijector is close to its bounds.
 _FAR = 30.0
 
 
 class Support(enum.Enum):
-    """Kinds of values that the entries of a distribution take."""
+    """Kinds of supports of the entries of a distribution."""
 
     REAL = "all real numbers"
     POSITIVE = "positive numbers"
@@ -28,8 +28,8 @@ class Support(enum.Enum):
 
 
 def support(distribution: tfd.Distribution) -> Support:
-    """Returns the kind of values that the entries of an ordinary distribution take."""
-    # Told by their public properties, as TFP makes each of these classes in two kinds.
+    """Returns the kind of support of the entries of an unconditional distribution."""
+    # Recognised by their public properties, because TFP has two classes for each of them.
     if hasattr(distribution, "reinterpreted_batch_ndims") or hasattr(distribution, "sample_shape"):
         return support(distribution.distribution)
     if hasattr(distribution, "components_distribution"):
@@ -43,13 +43,13 @@ def support(distribution: tfd.Distribution) -> Support:
         dtype = distribution.dtype if distribution.dtype.is_floating else tf.float32
         return support(entry(tf.zeros([entry.params_size], dtype)))
     if binding.is_transformed(distribution):
-        # Fixed outer bijectors bound the data; what is trained maps real numbers to real ones.
+        # Fixed outer bijectors bound the data. Trained bijectors map real numbers to real numbers.
         bounded = bool(in_distribution(distribution).outer)
         return Support.BOUNDED if bounded else support(distribution.distribution)
     try:
         to_support = distribution.experimental_default_event_space_bijector()
     except NotImplementedError:
-        return Support.BOUNDED  # Unknown: nothing may be assumed.
+        return Support.BOUNDED  # Unknown, so the strictest kind is assumed.
     if to_support is None:
         return Support.DISCRETE
     return _image(to_support)
@@ -73,16 +73,16 @@ def _image(bijector: tfb.Bijector) -> Support:
     return Support.REAL if low < -0.5 * _FAR else Support.POSITIVE
 
 
-def continuous(distribution: Any) -> bool:
-    """Tells whether a distribution, flow or conditional distribution has a density."""
+def is_continuous(distribution: Any) -> bool:
+    """Tells whether a distribution or conditional distribution is continuous."""
     return base_support(distribution) is not Support.DISCRETE
 
 
 def base_support(distribution: Any) -> Support:
-    """Returns the support of the distribution beneath all bijectors."""
+    """Returns the support of the innermost base distribution, beneath all bijectors."""
     if isinstance(distribution, Conditional):
         head = distribution.head
-        if isinstance(head, ContextHead):
+        if isinstance(head, DistributionHead):
             return support(head.distribution)
         return support(head(tf.zeros([head.params_size], distribution.variable_dtype)))
     while binding.is_transformed(distribution):
@@ -91,14 +91,15 @@ def base_support(distribution: Any) -> Support:
 
 
 def residuals(distribution: tfd.Distribution, x: tf.Tensor) -> tf.Tensor | None:
-    """Returns data in standard deviations from the mean of a density, or of a flow's base.
+    """Returns standardised residuals of data under a density, or under the base of a flow.
 
     Args:
-      distribution: an ordinary distribution.
+      distribution: an unconditional distribution.
       x: events `[N, *event_shape]`.
 
     Returns:
-      Residuals `[N, ...]`; `None` if mean or standard deviation are not known or do not exist.
+      Residuals `[N, ...]`; `None` if the mean or the standard deviation is unknown or does not
+      exist.
     """
     while binding.is_transformed(distribution):
         x = distribution.bijector.inverse(x)
@@ -106,14 +107,14 @@ def residuals(distribution: tfd.Distribution, x: tf.Tensor) -> tf.Tensor | None:
     try:
         return (x - distribution.mean()) / distribution.stddev()
     except (NotImplementedError, ValueError, tf.errors.InvalidArgumentError):
-        return None  # TFP raises for moments that do not exist, as of a Cauchy distribution.
+        return None  # TFP raises if a moment does not exist, as for a Cauchy distribution.
 
 
 def scale_place(distribution: Any) -> ScalePlace:
-    """Returns the place of the scale of the data in a distribution or conditional distribution.
+    """Returns the place of the data's scale in a distribution or conditional distribution.
 
     Raises:
-      ValueError: if it has none: its values are discrete or bounded.
+      ValueError: if there is no such place, because the values are discrete or bounded.
     """
     if isinstance(distribution, Conditional):
         return _in_conditional(distribution)
@@ -123,8 +124,8 @@ def scale_place(distribution: Any) -> ScalePlace:
     return place
 
 
-def moves(distribution: Any) -> bool:
-    """Tells whether the location of data may move, or their scale alone, as for positive ones."""
+def can_shift(distribution: Any) -> bool:
+    """Tells whether adaptation may shift the data; positive data are only rescaled."""
     if isinstance(distribution, Conditional):
         bare = distribution.bijector is None
     else:
@@ -143,7 +144,7 @@ def _in_conditional(distribution: Conditional) -> ScalePlace:
 
 
 def check_scalable(found: Support) -> None:
-    """Raises `ValueError` if values of a kind have a fixed scale."""
+    """Raises `ValueError` if the support fixes the scale of the values."""
     if found in (Support.BOUNDED, Support.DISCRETE):
         raise ValueError(
             "`adapt` must be called on a density of real or positive numbers, whose units can "

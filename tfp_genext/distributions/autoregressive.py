@@ -1,4 +1,4 @@
-"""Distributions as products of conditionals, one network for all of them."""
+"""Autoregressive distributions: products of conditionals with one masked network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfp_genext.core import checks
-from tfp_genext.distributions.conditionals import Conditionals, Draw, Likeliest, Noise, uniform
+from tfp_genext.distributions.factorization import Draw, Factorization, Greedy, Noise, uniform
 from tfp_genext.distributions.head import Head
 from tfp_genext.saving.classes import register
 
@@ -23,36 +23,36 @@ class Autoregressive(tfd.Distribution):
 
         log p(x) = sum_k log head(params_k)(x_k),   params = network(x)
 
-    where params_k depends on the entries before x_k in the network's order alone. The density costs
-    one evaluation of the network, and a sample a few, as the networks of this package solve for
-    their own inputs; any other causal network makes D passes, from the first entry to the last.
+    Here params_k depends only on the entries before x_k in the network's order. The density costs
+    one evaluation of the network. A sample costs a few evaluations with the networks of this
+    package, which solve for their own inputs, and D evaluations with any other causal network.
 
-    A network of several masks (see `gx.networks.MADE`) is a mixture of as many models:
+    A network with M masks (see `gx.networks.MADE`) gives a mixture of M models:
 
         p(x) = 1/M sum_m p_m(x)
 
-    of which `gx.models.DensityModel` trains one at each step, in turn (Germain et al., 2015 [1]).
-    Its samples cannot be compiled by XLA.
+    `gx.models.DensityModel` trains them in turn, one in each step (Germain et al., 2015,
+    arXiv:1502.03509). Samples of such a mixture cannot be compiled by XLA.
 
     Args:
       network: a Keras 3 layer from events, and contexts if it has a `conditional_event_shape`, to
         parameters `[N, *event, params_size]`, such as `gx.networks.MADE` and
-        `gx.networks.PixelCNN`. One that is not of this package must be causal in the order of the
-        event's entries, which nobody checks.
-      head: of one entry, such as `gx.distributions.IndependentNormal([])`; of a head of a whole
-        event its entries are taken, and a mixture is one of entries.
+        `gx.networks.PixelCNN`. A network from elsewhere must be causal in the order of the event's
+        entries, which is not checked.
+      head: head of one entry, such as `gx.distributions.IndependentNormal([])`. From a head of a
+        whole event the head of its entries is taken; a mixture becomes a mixture for each entry.
       conditional_input: contexts `[*batch, *conditional_event_shape]`, as `condition` sets them.
         Default: none.
-      event_shape: shape of one event. Default: that of the head or, of a head of one entry, of the
-        network.
-      validate_args: whether densities assert in graphs too that values are in the head's support,
-        as far as its own distribution does; eager calls always check. Default: `False`.
-      name: as in TFP. Default: `"Autoregressive"`.
+      event_shape: shape of one event. Default: that of the head, or of the network if the head is
+        of one entry.
+      validate_args: whether densities also assert in graphs that values are in the support, as far
+        as the head's distribution does. Eager calls always check. Default: `False`.
+      name: name of the distribution. Default: `"Autoregressive"`.
 
     Raises:
-      TypeError: where `network` is no Keras layer or `head` no head.
-      ValueError: where the head has no entries or none that can be drawn, or sizes do not agree;
-        in an eager call, for values outside the head's support.
+      TypeError: if `network` is not a Keras layer or `head` is not a head.
+      ValueError: if the head has no independent entries, or they cannot be drawn from uniform
+        numbers, or sizes do not agree. In an eager call, if values are outside the support.
 
     Example:
 
@@ -67,11 +67,6 @@ class Autoregressive(tfd.Distribution):
     tf.debugging.assert_near(distribution.log_prob(x), log_prob)
     assert distribution.complete(x, 2, seed=[3, 4]).shape == [5, 4]
     ```
-
-    #### References
-
-    [1]: Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle. MADE: Masked Autoencoder for
-         Distribution Estimation. 2015. https://arxiv.org/abs/1502.03509
     """
 
     def __init__(
@@ -85,11 +80,11 @@ class Autoregressive(tfd.Distribution):
         name: str = "Autoregressive",
     ) -> None:
         parameters = dict(locals())
-        self._conditionals = Conditionals(network, head, event_shape, validate_args=validate_args)
-        self._network = self._conditionals.network  # Where `tf.Module` sees it.
-        self._context = self._conditionals.checked_context(conditional_input)
-        entry = self._conditionals.entry
-        of_entry = entry(tf.zeros([entry.params_size], self._conditionals.dtype))
+        self._factorization = Factorization(network, head, event_shape, validate_args=validate_args)
+        self._network = self._factorization.network  # So that `tf.Module` finds it.
+        self._context = self._factorization.checked_context(conditional_input)
+        entry = self._factorization.entry
+        of_entry = entry(tf.zeros([entry.params_size], self._factorization.dtype))
         super().__init__(
             dtype=of_entry.dtype,
             reparameterization_type=of_entry.reparameterization_type,
@@ -109,31 +104,31 @@ class Autoregressive(tfd.Distribution):
 
     @property
     def network(self) -> keras.layers.Layer:
-        """The layer that gives the parameters."""
+        """The layer that computes the parameters."""
         return self._network.network
 
     @property
     def head(self) -> Head:
         """The head of one entry."""
-        return self._conditionals.entry
+        return self._factorization.entry
 
     @property
     def discrete(self) -> bool:
-        """Whether events hold whole numbers."""
+        """Whether events are integers."""
         return self.head.discrete
 
     @property
     def conditional_event_shape(self) -> tuple[int, ...] | None:
-        """Shape of one context event; `None` where there is no context."""
-        return self._conditionals.conditional_event_shape
+        """Shape of one context event; `None` if there is no context."""
+        return self._factorization.conditional_event_shape
 
     @property
     def conditional_input(self) -> Any:
-        """The contexts; `None` where there are none, or none yet."""
+        """The bound contexts, or `None`."""
         return self._context
 
     def condition(self, conditional_input: Any) -> Autoregressive:
-        """Returns the distribution given contexts, on the same variables.
+        """Returns the distribution given contexts, which shares the variables of this one.
 
         Args:
           conditional_input: `[*batch, *conditional_event_shape]`.
@@ -142,82 +137,83 @@ class Autoregressive(tfd.Distribution):
           A distribution of that batch shape.
 
         Raises:
-          ValueError: where the network takes no context, or one of another shape; for NaN or
-            infinite values.
+          ValueError: if the network takes no context, or a context has another shape or holds NaN
+            or infinite values.
         """
         return self.copy(conditional_input=self._given(conditional_input))
 
     def _given(self, conditional_input: Any) -> Any:
         if conditional_input is None:
             return self._context
-        return self._conditionals.checked_context(conditional_input)
+        return self._factorization.checked_context(conditional_input)
 
     def complete(
         self, x: Any, num_observed: int, *, seed: Any = None, greedy: bool = False
     ) -> tf.Tensor:
-        """Draws what is missing of partly observed events.
+        """Draws the missing entries of partly observed events.
 
-        The entries of x that come first in the network's order are kept, and the others drawn given
-        these; `order_of_entries` tells the order.
+        The first entries of x in the network's order are kept, and the others are drawn given
+        these. `order_of_entries` returns the order.
 
         Args:
-          x: `[..., *batch, *event]`, or fewer events, which then serve several contexts; entries
-            that are not observed may be anything.
-          num_observed: how many entries are.
+          x: events that broadcast to `[..., *batch, *event]`. Entries that are not observed may
+            have any value.
+          num_observed: number of observed entries.
           seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
-          greedy: whether each missing entry is the likeliest one given those before it, in place of
-            a draw; of a mixture, the likeliest of its heaviest component. Default: `False`.
+          greedy: whether each missing entry is the most likely one given those before it, instead
+            of a draw. For a mixture: the most likely entry of the component with the largest
+            weight. Default: `False`.
 
         Returns:
           Events `[..., *batch, *event]`.
 
         Raises:
-          ValueError: where more entries are observed than there are, events are of another shape,
-            observed entries are outside the support, or the network has several masks, and so no
-            one order.
+          ValueError: if `num_observed` exceeds the number of entries, events have another shape,
+            observed entries are outside the support, or the network has several masks and thus
+            several orders.
         """
         num_observed = checks.positive_int("num_observed", num_observed, minimum=0)
-        size, dtype = self._conditionals.size, self._conditionals.dtype
+        size, dtype = self._factorization.size, self._factorization.dtype
         if num_observed > size:
             expected = f"at most {size}, the number of entries"
             raise ValueError(checks.message("num_observed", expected, num_observed))
         observed = self.order_of_entries() < num_observed
-        known = tf.cast(self._conditionals.checked(x, self._context, observed), dtype)
-        known = self._conditionals.for_each_context(known, self._context)
+        known = tf.cast(self._factorization.checked(x, self._context, observed), dtype)
+        known = self._factorization.for_each_context(known, self._context)
         z = tf.where(observed, known, uniform(tf.shape(known), _stateless(seed), dtype))
-        update = (Likeliest if greedy else Draw)(self.head)
-        completed, _ = self._conditionals.solve(update, z, self._context, num_observed)
+        update = (Greedy if greedy else Draw)(self.head)
+        completed, _ = self._factorization.solve(update, z, self._context, num_observed)
         return tf.cast(tf.where(observed, known, completed), self.dtype)
 
     def order_of_entries(self) -> np.ndarray:
-        """Returns the place of each entry in the order of generation, integers `[*event]`.
+        """Returns the position of each entry in the order of generation, integers `[*event]`.
 
         Raises:
-          ValueError: where the network has several masks, and so no one order.
+          ValueError: if the network has several masks and thus several orders.
         """
-        return self._conditionals.positions()
+        return self._factorization.positions()
 
     def greedy(self) -> tf.Tensor:
-        """Returns the event each of whose entries is the likeliest one given those before it.
+        """Returns the greedy event: each entry is the most likely one given those before it.
 
-        It is no mode: the likeliest event may begin with an entry that is not. Of a mixture it is
-        the likeliest entry of the heaviest component.
+        The result is not the mode of the distribution in general. For a mixture, the most likely
+        entry of the component with the largest weight is taken.
 
         Returns:
           `[*batch, *event]`.
         """
         shape = tf.concat([self.batch_shape_tensor(), self.event_shape], axis=0)
-        nothing = tf.zeros(shape, self._conditionals.dtype)
+        nothing = tf.zeros(shape, self._factorization.dtype)
         return self.complete(nothing, 0, seed=[0, 0], greedy=True)
 
     @property
     def noise_spec(self) -> Noise:
         """Shapes and dtypes of the noise of one sample."""
-        u = tf.TensorSpec(self.event_shape, self._conditionals.dtype)
+        u = tf.TensorSpec(self.event_shape, self._factorization.dtype)
         return Noise(u, tf.TensorSpec([], tf.int32))
 
     def noise(self, sample_shape: Any, seed: Any) -> Noise:
-        """Returns the noise that `sample` makes its samples of.
+        """Returns the noise from which `from_noise` computes samples.
 
         Args:
           sample_shape: int32 `[]` or `[S]`.
@@ -227,38 +223,38 @@ class Autoregressive(tfd.Distribution):
         sample_shape = tf.reshape(tf.convert_to_tensor(sample_shape, tf.int32), [-1])
         shape = tf.concat([sample_shape, self.batch_shape_tensor()], axis=0)
         whole = tf.concat([shape, self.event_shape], axis=0)
-        number = self._conditionals.num_masks
+        number = self._factorization.num_masks
         mask = tf.zeros(shape, tf.int32)
         if number > 1:
             mask = tf.random.stateless_uniform(shape, mask_seed, 0, number, tf.int32, alg="philox")
-        return Noise(uniform(whole, u_seed, self._conditionals.dtype), mask)
+        return Noise(uniform(whole, u_seed, self._factorization.dtype), mask)
 
     def from_noise(self, noise: Noise) -> tf.Tensor:
-        """Returns the samples that noise becomes, `[..., *event]`."""
-        if self._conditionals.num_masks > 1:
-            x = self._conditionals.solve_by_mask(noise, self._context)
+        """Computes samples `[..., *event]` from noise."""
+        if self._factorization.num_masks > 1:
+            x = self._factorization.solve_by_mask(noise, self._context)
         else:
-            x, _ = self._conditionals.solve(Draw(self.head), noise.u, self._context)
+            x, _ = self._factorization.solve(Draw(self.head), noise.u, self._context)
         return tf.cast(x, self.dtype)
 
     def training_log_prob(self, x: Any, step: Any, conditional_input: Any = None) -> tf.Tensor:
-        """Returns what a step of training maximises, `[...]`: the log-density under one mask.
+        """Returns the objective of a training step, `[...]`: the log-density under one mask.
 
         Args:
           x: events `[..., *event]`.
-          step: int `[]`; masks take turns.
-          conditional_input: contexts, where they are not set. Default: none.
+          step: int `[]`, which selects the mask.
+          conditional_input: contexts, if none are bound. Default: none.
         """
-        number = self._conditionals.num_masks
+        number = self._factorization.num_masks
         if number == 1:
             return self.log_prob(x, conditional_input=conditional_input)
         context = self._given(conditional_input)
-        x = self._conditionals.checked(x, context)
-        return self._conditionals.log_prob_under(tf.cast(step, tf.int32) % number, x, context)
+        x = self._factorization.checked(x, context)
+        return self._factorization.log_prob_under(tf.cast(step, tf.int32) % number, x, context)
 
     def _log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> tf.Tensor:
         context = self._given(conditional_input)
-        return self._conditionals.log_prob(self._conditionals.checked(x, context), context)
+        return self._factorization.log_prob(self._factorization.checked(x, context), context)
 
     def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
         return self.from_noise(self.noise(n, seed))
@@ -267,13 +263,13 @@ class Autoregressive(tfd.Distribution):
         self, sample_shape: Any, seed: Any = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         noise = self.noise(tf.reduce_prod(sample_shape), seed)
-        conditionals = self._conditionals
-        if conditionals.num_masks > 1:
-            x = conditionals.solve_by_mask(noise, self._context)
-            log_prob = conditionals.log_prob(x, self._context)
+        factorization = self._factorization
+        if factorization.num_masks > 1:
+            x = factorization.solve_by_mask(noise, self._context)
+            log_prob = factorization.log_prob(x, self._context)
         else:
-            x, params = conditionals.solve(Draw(self.head), noise.u, self._context)
-            log_prob = conditionals.log_prob_given(params, x)
+            x, params = factorization.solve(Draw(self.head), noise.u, self._context)
+            log_prob = factorization.log_prob_given(params, x)
         x, log_prob = (
             tf.reshape(t, tf.concat([sample_shape, tf.shape(t)[1:]], axis=0))
             for t in (tf.cast(x, self.dtype), log_prob)
@@ -281,14 +277,14 @@ class Autoregressive(tfd.Distribution):
         return self._set_sample_static_shape(x, sample_shape), log_prob
 
     def check_values(self, x: np.ndarray) -> None:
-        """Raises `ValueError` where an array holds entries outside the support."""
+        """Raises `ValueError` if an array holds entries outside the support."""
         self.head.check_values(x)
 
     def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape(self._conditionals.event)
+        return tf.TensorShape(self._factorization.event)
 
     def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant(self._conditionals.event, tf.int32)
+        return tf.constant(self._factorization.event, tf.int32)
 
 
 def _stateless(seed: Any) -> tf.Tensor:

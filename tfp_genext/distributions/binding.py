@@ -1,7 +1,7 @@
-"""Contexts of distributions: which part takes one, how it gets there, and binding it for good.
+"""Contexts of distributions: which part takes one, how it is passed on, and binding it.
 
-A context reaches a flow through what TFP builds around it: the distribution of an outer
-`tfd.TransformedDistribution`, of a `tfd.Independent` and of a `tfd.Sample`, at any depth.
+A context reaches a flow through the TFP distributions around it: an outer
+`tfd.TransformedDistribution`, a `tfd.Independent` or a `tfd.Sample`, at any depth.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ NAME = "conditional_input"
 
 
 def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distribution:
-    """Returns a conditional flow with its context bound: an ordinary batch of distributions.
+    """Returns the distribution given a context, as an ordinary batch of distributions.
 
     Args:
-      flow: a transformed distribution whose bijector takes `conditional_input`; one that has a
-        `condition` of its own, as a `gx.distributions.Autoregressive`; or what TFP builds around
-        them: further `tfd.TransformedDistribution`, `tfd.Independent` and `tfd.Sample`.
-      conditional_input: context `[*batch, *conditional_event_shape]`.
+      flow: a transformed distribution whose bijector takes `conditional_input`; a distribution with
+        a method `condition`, such as a `gx.distributions.Autoregressive`; or a
+        `tfd.TransformedDistribution`, `tfd.Independent` or `tfd.Sample` around one of these.
+      conditional_input: contexts `[*batch, *conditional_event_shape]`.
 
     Returns:
-      A transformed distribution of that batch shape, on the variables of `flow`.
+      A distribution of that batch shape, which shares the variables of `flow`.
 
     Raises:
-      TypeError: where `flow` is no transformed distribution.
-      ValueError: where it takes no context, or one of another shape; for NaN or infinite values.
+      TypeError: if `flow` is not a transformed distribution.
+      ValueError: if `flow` takes no context, or `conditional_input` has the wrong shape or holds
+        NaN or infinite values.
 
     Example:
 
@@ -61,9 +62,10 @@ def condition(flow: tfd.Distribution, conditional_input: Any) -> tfd.Distributio
 
 
 def bijector_kwargs(distribution: tfd.Distribution, conditional_input: Any) -> dict[str, Any]:
-    """Returns the keyword arguments that hand a context to a flow's methods; none for `None`.
+    """Returns the keyword arguments that pass a context to a flow's methods.
 
-    A flow inside another transformed distribution gets it in `distribution_kwargs`.
+    They are empty for `None`. A flow inside another transformed distribution gets its context in
+    `distribution_kwargs`.
 
     Example:
 
@@ -85,13 +87,13 @@ def bijector_kwargs(distribution: tfd.Distribution, conditional_input: Any) -> d
 
 
 def is_transformed(distribution: Any) -> bool:
-    """Tells whether a distribution is a transformed one, whose class TFP makes in two kinds."""
+    """Tells whether a distribution is a transformed one; TFP has two such classes."""
     bijector = getattr(distribution, "bijector", None)
     return isinstance(distribution, tfd.Distribution) and isinstance(bijector, tfb.Bijector)
 
 
 def conditional_event_shape(distribution: Any) -> tuple[int, ...] | None:
-    """Returns the shape of one event of `conditional_input`, or `None` for no context."""
+    """Returns the shape of one context event, or `None` if there is no context."""
     if _binds_itself(distribution):
         return distribution.conditional_event_shape
     shape = None
@@ -102,7 +104,7 @@ def conditional_event_shape(distribution: Any) -> tuple[int, ...] | None:
 
 
 def takes_context(distribution: Any) -> bool:
-    """Tells whether a distribution takes `conditional_input`, itself or in a part of it."""
+    """Tells whether a distribution, or a part of it, takes `conditional_input`."""
     if _binds_itself(distribution):
         return distribution.conditional_event_shape is not None
     inner = inner_of(distribution)
@@ -110,13 +112,13 @@ def takes_context(distribution: Any) -> bool:
 
 
 def context_kwargs(distribution: Any, conditional_input: Any) -> dict[str, Any]:
-    """Returns the keyword arguments that hand a context to the methods of a distribution."""
+    """Returns the keyword arguments that pass a context to the methods of a distribution."""
     if _binds_itself(distribution):
         return {NAME: conditional_input}
     inner = inner_of(distribution)
     if not is_transformed(distribution):
         own_ndims = _own_ndims(distribution)
-        return context_kwargs(inner, spread(inner, conditional_input, own_ndims))
+        return context_kwargs(inner, expand_context(inner, conditional_input, own_ndims))
     kwargs = {}
     if _bijector_takes(distribution):
         given = {NAME: conditional_input}
@@ -127,14 +129,14 @@ def context_kwargs(distribution: Any, conditional_input: Any) -> dict[str, Any]:
 
 
 def bind(distribution: Any, conditional_input: Any) -> tfd.Distribution:
-    """Returns a distribution that takes a context with this one bound, on the same variables."""
+    """Returns the distribution given a context, on the same variables."""
     if _binds_itself(distribution):
         return distribution.condition(conditional_input)
     inner = inner_of(distribution)
     if is_transformed(distribution):
         return _bind_transformed(distribution, inner, conditional_input)
     if _reinterprets(distribution):
-        conditional_input = spread(inner, conditional_input, _own_ndims(distribution))
+        conditional_input = expand_context(inner, conditional_input, _own_ndims(distribution))
     return distribution.copy(distribution=bind(inner, conditional_input))
 
 
@@ -152,11 +154,11 @@ def _bind_transformed(
     )
 
 
-def refuse_hidden(name: str, distribution: tfd.Distribution) -> None:
-    """Raises `ValueError` if a part needs a context that the distribution does not hand on.
+def check_no_hidden_context(name: str, distribution: tfd.Distribution) -> None:
+    """Raises `ValueError` if a part needs a context that the distribution does not pass on to it.
 
     Args:
-      name: what to call the distribution.
+      name: name of the distribution in the message.
       distribution: the distribution.
     """
     if takes_context(distribution):
@@ -182,7 +184,7 @@ def _bijector_takes(distribution: Any) -> bool:
 
 
 def inner_of(distribution: Any) -> tfd.Distribution | None:
-    """Returns the distribution that another hands its keyword arguments to, if there is one."""
+    """Returns the distribution to which keyword arguments are passed on, or `None`."""
     if not isinstance(distribution, tfd.Distribution):
         return None
     hands_on = is_transformed(distribution) or _reinterprets(distribution) or _repeats(distribution)
@@ -201,12 +203,12 @@ def _repeats(distribution: Any) -> bool:
 
 
 def _own_ndims(distribution: Any) -> int:
-    """Returns how many dimensions an event has before those of the inner distribution."""
+    """Returns the number of event dimensions in front of those of the inner distribution."""
     return len(distribution.event_shape) - len(distribution.distribution.event_shape)
 
 
-def spread(inner: Any, conditional_input: Any, ndims: int) -> Any:
-    """Returns a context `[..., *event]` as `[..., 1, ..., 1, *event]`, one for all inner events."""
+def expand_context(inner: Any, conditional_input: Any, ndims: int) -> Any:
+    """Returns contexts `[..., *event]` as `[..., 1, ..., 1, *event]`, for `ndims` further axes."""
     if ndims == 0:
         return conditional_input
     context = checks.numeric(NAME, conditional_input, inner.dtype)

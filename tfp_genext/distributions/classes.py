@@ -1,4 +1,4 @@
-"""Heads of classes, and their relaxed forms."""
+"""Heads of class labels, one-hot vectors, and their relaxations."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tfp_genext.distributions import support
 from tfp_genext.distributions.head import (
     Head,
     Independent,
-    between,
-    chosen,
-    in_shape,
+    clip_noise,
+    draw_class,
     refuse_values,
+    unflatten,
 )
 from tfp_genext.saving.classes import register
 
 
 @dataclasses.dataclass(frozen=True)
 class _Classes(Independent):
-    """Entries of several classes; abstract."""
+    """Base class of heads whose entries have a logit for each class."""
 
     num_classes: int
 
@@ -44,16 +44,13 @@ class _Classes(Independent):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class IndependentCategorical(_Classes):
-    """Entries that are classes 0 to K - 1: K logits each, all alike at zero parameters.
+    """Class labels 0 to K - 1 with K logits each, equally likely at zero parameters.
 
         p(x) = prod_i softmax(logits_i)[x_i]
 
     Args:
-      event_shape: shape of one event, `[]` for a single class.
-      num_classes: K.
-
-    Raises:
-      ValueError: for sizes below 1, or fewer than 2 classes.
+      event_shape: shape of one event, `[]` for a single label.
+      num_classes: K, at least 2.
 
     Example:
 
@@ -74,7 +71,7 @@ class IndependentCategorical(_Classes):
         return True
 
     def from_uniform(self, params: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
-        return tf.cast(chosen(params, u)[0], u.dtype)
+        return tf.cast(draw_class(params, u)[0], u.dtype)
 
     def check_values(self, x: np.ndarray) -> None:
         wrong = (x < 0) | (x >= self.num_classes) | (x != np.floor(x))
@@ -92,15 +89,12 @@ def _classes_last(event_shape: Any) -> tuple[int, ...]:
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class IndependentOneHotCategorical(Head):
-    """Classes as vectors with a single 1: a logit for each class, all alike at zero parameters.
+    """One-hot vectors with a logit for each class, equally likely at zero parameters.
 
         p(x) = prod_i sum_k x_ik * softmax(logits_i)_k
 
     Args:
-      event_shape: shape of one event, whose last dimension is that of the classes.
-
-    Raises:
-      ValueError: for sizes below 1, or an empty shape.
+      event_shape: shape of one event, whose last dimension is the number of classes, at least 2.
 
     Example:
 
@@ -121,7 +115,7 @@ class IndependentOneHotCategorical(Head):
         return math.prod(self.event_shape)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        logits = in_shape(params, self.event_shape)
+        logits = unflatten(params, self.event_shape)
         return tfd.Independent(self._vectors(logits), len(self.event_shape) - 1)
 
     @property
@@ -139,30 +133,28 @@ class IndependentOneHotCategorical(Head):
 
 @register("gx.distributions.classes.OpenExpRelaxedOneHotCategorical")
 class _OpenExpRelaxedOneHotCategorical(tfd.ExpRelaxedOneHotCategorical):
-    """Logarithms of relaxed classes, none so far off that a class is rounded to 0 or 1."""
+    """Log-space relaxed one-hot vectors, clipped so that no entry rounds to 0 or 1."""
 
     def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
         info = checks.finfo(self.dtype)
         low, high = math.log(2.0 * info.tiny), math.log1p(-info.epsneg)
-        return between(super()._sample_n(n, seed=seed), low, high)
+        return clip_noise(super()._sample_n(n, seed=seed), low, high)
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class RelaxedOneHotCategorical(IndependentOneHotCategorical):
-    """Vectors close to having a single 1, through which gradients pass: Gumbel-softmax.
+    """Relaxed, reparameterised one-hot vectors: Gumbel-softmax.
 
         x_i = softmax((logits_i + g_i) / temperature),   g standard Gumbel
 
-    The cooler, the closer to `IndependentOneHotCategorical`, and the wilder the gradients (Maddison
-    et al., 2017 [1]; Jang et al., 2017 [2]).
+    Lower temperatures come closer to `IndependentOneHotCategorical`, at the price of gradients with
+    a higher variance (Maddison et al., 2017, arXiv:1611.00712; Jang et al., 2017,
+    arXiv:1611.01144).
 
     Args:
-      event_shape: shape of one event, whose last dimension is that of the classes.
+      event_shape: shape of one event, as in `IndependentOneHotCategorical`.
       temperature: above 0. Default: 0.5.
-
-    Raises:
-      ValueError: for sizes below 1, an empty shape, or a temperature that is not above 0.
 
     Example:
 
@@ -173,13 +165,6 @@ class RelaxedOneHotCategorical(IndependentOneHotCategorical):
     head = gx.distributions.RelaxedOneHotCategorical([3], temperature=0.3)
     tf.debugging.assert_near(tf.reduce_sum(head(tf.zeros([3])).sample(seed=[1, 2])), 1.0)
     ```
-
-    #### References
-
-    [1]: Chris J. Maddison, Andriy Mnih, Yee Whye Teh. The Concrete Distribution: A Continuous
-         Relaxation of Discrete Random Variables. 2017. https://arxiv.org/abs/1611.00712
-    [2]: Eric Jang, Shixiang Gu, Ben Poole. Categorical Reparameterization with Gumbel-Softmax.
-         2017. https://arxiv.org/abs/1611.01144
     """
 
     temperature: float = dataclasses.field(default=0.5, kw_only=True)

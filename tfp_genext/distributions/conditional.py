@@ -1,4 +1,4 @@
-"""A network and a head together: a distribution that depends on an input."""
+"""Conditional distributions: a network followed by a head."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfp_genext import bijectors
 from tfp_genext.bijectors import conditioning
 from tfp_genext.core import checks, context_shapes, hosts, leading_dims, tracking
 from tfp_genext.distributions import binding, support
-from tfp_genext.distributions.context_head import ContextHead
+from tfp_genext.distributions.distribution_head import DistributionHead
 from tfp_genext.distributions.head import Head
 from tfp_genext.saving import config as config_checks
 from tfp_genext.saving.reader import decode
@@ -23,40 +23,43 @@ from tfp_genext.saving.writer import encode
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class Conditional(keras.layers.Layer):
-    """A Keras layer that returns a distribution of what it is given.
+    """A Keras layer that returns a distribution given its input.
 
-        p(y | x) = head(network(x))                                        without a bijector
-        y = f(z; c),  z ~ head(params),  [params, c] = network(x)          with a bijector f
+        p(y | x) = head(network(x))                                     without a bijector
+        y = f(z; c),  z ~ head(params),  [params, c] = network(x)       with a bijector f
 
-    Keras 3 layers must return tensors, and so does the network; the layer makes a distribution of
-    them when it is called, eagerly or in a `tf.function`. It cannot stand inside a functional
-    model, whose symbolic tensors have no distribution.
+    Keras 3 requires that layers return tensors, and the network does. This layer turns them into a
+    distribution when it is called, eagerly or in a `tf.function`. It cannot be part of a functional
+    model, because symbolic tensors have no distribution.
 
-    With a bijector the distribution is a flow on top of what the head gives, such as the posterior
-    of a VAE by inverse autoregressive flow (Kingma et al., 2016 [1]). A bijector that takes
-    `conditional_input` gets it from the network: what the head leaves over.
+    With a bijector the distribution is a flow whose base is the head's distribution, such as the
+    posterior of a VAE with an inverse autoregressive flow (Kingma et al., 2016, arXiv:1606.04934).
+    If the bijector takes `conditional_input`, the network also outputs this context, after the
+    head's parameters.
 
     Args:
       network: a Keras layer or model that returns `[N, params_size]`.
-      head: from parameters to a distribution; or a conditional distribution whose context the
-        network gives: a conditional flow, behind a network that makes a vector of several inputs or
-        of a sequence, or a `gx.distributions.Autoregressive`, as a PixelCNN that decodes the
-        latents of a VAE.
-      bijector: of the head's events, such as `gx.flows.iaf(...).bijector`. Default: none.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      head: a head of `gx.distributions`, or a conditional distribution whose context is the
+        network's output. Such a distribution is a conditional flow, for instance behind a network
+        that encodes a sequence, or a `gx.distributions.Autoregressive`, for instance a PixelCNN as
+        the decoder of a VAE.
+      bijector: bijector applied to the head's events, such as `gx.flows.iaf(...).bijector`.
+        Default: none.
+      **kwargs: arguments of `keras.layers.Layer`, such as `name`.
 
     Call arguments:
-      x: what the network takes: `[*batch, *event]`, or a dictionary, tuple or list of tensors.
-      conditional_input: a context beside x: handed over by this name to a network whose `call` has
-        it, and as a list `[x, conditional_input]` to any other. Default: none.
+      x: input of the network: `[*batch, *event]`, or a dictionary, tuple or list of tensors.
+      conditional_input: a context in addition to x. It is passed by this name to a network whose
+        `call` has such an argument, and as a list `[x, conditional_input]` otherwise. Default:
+        none.
       **kwargs: further arguments of the network, such as `training`.
 
     Returns:
       A `tfd.Distribution` of batch shape `[*batch]`.
 
     Raises:
-      TypeError: where `network` is no Keras layer, `head` no head or `bijector` no bijector; for a
-        symbolic input.
+      TypeError: if `network` is not a Keras layer, `head` is not a head, `bijector` is not a
+        bijector, or x is symbolic.
 
     Example:
 
@@ -80,12 +83,6 @@ class Conditional(keras.layers.Layer):
     of_sequences = gx.distributions.Conditional(embedding, flow)
     assert of_sequences(tf.zeros([5, 7, 1])).sample(10, seed=[1, 2]).shape == [10, 5, 2]
     ```
-
-    #### References
-
-    [1]: Diederik P. Kingma, Tim Salimans, Rafal Jozefowicz, Xi Chen, Ilya Sutskever, Max Welling.
-         Improving Variational Inference with Inverse Autoregressive Flow. 2016.
-         https://arxiv.org/abs/1606.04934
     """
 
     def __init__(
@@ -106,9 +103,9 @@ class Conditional(keras.layers.Layer):
         if bijector is not None and not isinstance(bijector, tfb.Bijector):
             raise TypeError(checks.message("bijector", "a tfb.Bijector, or None", bijector))
         self.network = network
-        self.head = head if isinstance(head, Head) else ContextHead(head)
+        self.head = head if isinstance(head, Head) else DistributionHead(head)
         self._bijector = bijector
-        # What holds variables beside the network, by the name of its argument.
+        # Arguments besides the network that hold variables, by name.
         self._held = {
             name: part
             for name, part in (("head", head), ("bijector", bijector))
@@ -121,22 +118,22 @@ class Conditional(keras.layers.Layer):
 
     @property
     def bijector(self) -> tfb.Bijector | None:
-        """The bijector on top of the head's distribution, if any."""
+        """The bijector applied to the head's distribution, or `None`."""
         return self._bijector
 
     def call_unnamed(self, name: str) -> None:
-        """Gives the layer a name, as `summary` shows it, unless it was made with one."""
+        """Sets the name shown by `summary`, unless one was given at construction."""
         if not self._named:
             self.name, self._named = name, True
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
-        """Shape of the parameters, as `summary` shows it."""
+        """Shape of the parameters, for `summary`."""
         return (None, self.params_size)
 
     @property
     def params_size(self) -> int:
-        """How many numbers the network returns for each input."""
+        """Number of outputs of the network for each input."""
         return self.head.params_size + self._context_size
 
     @property
@@ -163,7 +160,7 @@ class Conditional(keras.layers.Layer):
         return self.distribution(self.params(x, conditional_input, **kwargs))
 
     def params(self, x: Any, conditional_input: Any = None, **kwargs: Any) -> tf.Tensor:
-        """Returns what the network says of inputs, `[..., params_size]`."""
+        """Returns the output of the network, `[..., params_size]`."""
         given = {} if conditional_input is None else {"conditional_input": conditional_input}
         if given or self.input_event_shape is None:
             return tf.cast(super().__call__(x, **given, **kwargs), self.variable_dtype)
@@ -172,7 +169,7 @@ class Conditional(keras.layers.Layer):
         return batch.restored(params, tf.as_dtype(self.variable_dtype))
 
     def _rows(self, x: Any) -> tuple[leading_dims.Batch, Any]:
-        """Returns the leading dimensions of inputs, and these with a single one."""
+        """Flattens the leading dimensions of inputs to one, and returns them with the rows."""
         shapes, dtype = self.input_event_shape, self.variable_dtype
         x = context_shapes.mapped(
             lambda name, shape, part: _as_input(name, shape, part, dtype), shapes, x, name="x"
@@ -184,14 +181,14 @@ class Conditional(keras.layers.Layer):
         return batch, context_shapes.mapped(lambda name, shape: next(remaining), shapes)
 
     def build(self, x_shape: Any, conditional_input_shape: Any = None) -> None:
-        """Tells Keras the shape of inputs, for `summary`; the network is built by its own call."""
+        """Receives input shapes from Keras for `summary`; the network builds itself when called."""
         del x_shape, conditional_input_shape
 
     def call(self, x: Any, conditional_input: Any = None, **kwargs: Any) -> Any:
         return tracking.called(self.network, x, conditional_input, **kwargs)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """Returns the distribution of parameters `[..., params_size]`."""
+        """Returns the distribution with parameters `[..., params_size]`."""
         if self._bijector is None:
             return self.head(params)
         if params.shape[-1] != self.params_size:
@@ -206,7 +203,7 @@ class Conditional(keras.layers.Layer):
         return support.transformed(self.head(of_head), bijector)
 
     def with_bijector(self, bijector: tfb.Bijector) -> Conditional:
-        """Sets the bijector on top of the head's distribution, and returns this layer."""
+        """Replaces the bijector on top of the head's distribution, and returns this layer."""
         self._bijector = bijector
         self._held = {**self._held, "bijector": bijector}
         self._inner_networks = [n for h in self._held.values() for n in tracking.networks(h)]
@@ -218,7 +215,7 @@ class Conditional(keras.layers.Layer):
         return self
 
     def check_values(self, x: np.ndarray) -> None:
-        """Raises `ValueError` where an array holds events outside the support."""
+        """Raises `ValueError` if an array holds events outside the support."""
         if self._bijector is None:
             self.head.check_values(x)
 

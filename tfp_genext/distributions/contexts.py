@@ -1,4 +1,4 @@
-"""One protocol of everything conditional: events, contexts, density, and binding a context."""
+"""The common interface of conditional densities: events, contexts, densities and binding."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tfp_genext.bijectors import conditioning
 from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.distributions import binding, initialization, support
 from tfp_genext.distributions.conditional import Conditional
-from tfp_genext.distributions.context_head import ContextHead
+from tfp_genext.distributions.distribution_head import DistributionHead
 
 
 class ConditionalDensity(abc.ABC):
-    """A density of events, given a context if it takes one."""
+    """Base class of adapters for densities of events, with or without a context."""
 
     @property
     @abc.abstractmethod
@@ -27,7 +27,7 @@ class ConditionalDensity(abc.ABC):
     @property
     @abc.abstractmethod
     def context_shape(self) -> Any:
-        """Shape of one context event, or a structure of them; `None` if not known."""
+        """Shape of one context event, or a structure of shapes; `None` if unknown."""
 
     @property
     @abc.abstractmethod
@@ -40,25 +40,25 @@ class ConditionalDensity(abc.ABC):
 
     @abc.abstractmethod
     def bind(self, context: Any = None) -> tfd.Distribution:
-        """Returns an ordinary distribution, with its context bound if there is one."""
+        """Returns an unconditional distribution, given the context if there is one."""
 
     def training_log_prob(self, x: tf.Tensor, context: Any, step: Any) -> tf.Tensor:
-        """Returns the objective of a training step: log p(x), unless steps differ."""
+        """Returns the objective of a training step, by default log p(x)."""
         del step
         return self.log_prob(x, context)
 
     def context_spec(self, shapes: Any, dtype: tf.DType) -> Any:
-        """Returns the named tensors of a batch of contexts, in the structure of their shapes.
+        """Returns the tensor specs of a batch of contexts, in the structure of `shapes`.
 
         Args:
-          shapes: of one context event.
-          dtype: of those tensors whose dtype the network does not tell.
+          shapes: shape of one context event, or a structure of shapes.
+          dtype: dtype of the tensors for which the network has no dtype.
         """
         return context_shapes.specs(shapes, dtype)
 
     @property
     def holds_whole_numbers(self) -> bool:
-        """Whether a head makes the events whole numbers."""
+        """Whether the events are integers, according to the head."""
         return False
 
     @abc.abstractmethod
@@ -68,7 +68,7 @@ class ConditionalDensity(abc.ABC):
     @property
     @abc.abstractmethod
     def uninitialized(self) -> bool:
-        """Whether an `ActNorm` waits for its data."""
+        """Whether an `ActNorm` is not initialised yet."""
 
     @abc.abstractmethod
     def initialize(self, x: tf.Tensor, context: Any = None) -> None:
@@ -76,14 +76,14 @@ class ConditionalDensity(abc.ABC):
 
 
 def of(distribution: Any) -> ConditionalDensity:
-    """Returns a distribution, flow or `Conditional` as a `ConditionalDensity`."""
+    """Wraps a distribution, flow or `Conditional` in the matching adapter."""
     if isinstance(distribution, Conditional):
         return _OfNetwork(distribution)
     return _OfDistribution(distribution)
 
 
 class _OfNetwork(ConditionalDensity):
-    """A network and a head: the context is the input of the network."""
+    """Adapter of a `Conditional`: the context is the input of the network."""
 
     def __init__(self, conditional: Conditional) -> None:
         self._conditional = conditional
@@ -119,9 +119,9 @@ class _OfNetwork(ConditionalDensity):
         del shape
 
     @property
-    def _flow_head(self) -> ContextHead | None:
+    def _flow_head(self) -> DistributionHead | None:
         head = self._conditional.head
-        return head if isinstance(head, ContextHead) else None
+        return head if isinstance(head, DistributionHead) else None
 
     @property
     def uninitialized(self) -> bool:
@@ -139,7 +139,7 @@ class _OfNetwork(ConditionalDensity):
 
 
 class _OfDistribution(ConditionalDensity):
-    """A flow or another TFP distribution: the context is a keyword argument of its methods."""
+    """Adapter of TFP distributions: the context is a keyword argument of their methods."""
 
     def __init__(self, distribution: tfd.Distribution) -> None:
         self._distribution = distribution
@@ -163,7 +163,7 @@ class _OfDistribution(ConditionalDensity):
         outer = support.fixed_outer_of(self._distribution)
         if not outer or isinstance(self._distribution, support.ZeroOutside):
             return log_prob(x)
-        # TFP's own class around a flow gives NaN outside of the support.
+        # TFP's transformed distribution gives NaN outside the support.
         return support.log_prob_of_image(log_prob, outer, x, len(self._distribution.event_shape))
 
     def bind(self, context: Any = None) -> tfd.Distribution:
@@ -172,7 +172,7 @@ class _OfDistribution(ConditionalDensity):
         return binding.condition(self._distribution, context)
 
     def training_log_prob(self, x: tf.Tensor, context: Any, step: Any) -> tf.Tensor:
-        # An ensemble of masks trains one mask at a step.
+        # An ensemble of masks trains one mask in each step.
         own = getattr(self._distribution, "training_log_prob", None)
         return self.log_prob(x, context) if own is None else own(x, step, context)
 

@@ -1,4 +1,4 @@
-"""Heads: what makes a distribution of a tensor of parameters."""
+"""Base classes of heads, which map parameters to distributions."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from tfp_genext.saving.plain import PlainData
 
 @dataclasses.dataclass(frozen=True)
 class Head(PlainData, abc.ABC):
-    """A function from a tensor of parameters to a distribution; abstract.
+    """Base class of maps from a parameter tensor to a distribution.
 
-    A head is to Keras 3 what a layer of `tfp.layers` was to Keras 2: it says how many parameters it
-    needs and makes a distribution of them. Parameters come flat, those of one entry of the event
-    side by side: what a convolution of `C * k` channels gives needs no more than a `Flatten`.
+    A head corresponds to a distribution layer of `tfp.layers` in Keras 2. It has the number of
+    parameters, `params_size`, and turns a tensor of them into a distribution. Parameters are flat,
+    and those of one entry of the event are adjacent. The output of a convolution with `C * k`
+    channels therefore only needs a `Flatten`.
 
-    Subclasses are frozen dataclasses whose fields are plain data or heads.
+    Subclasses must be frozen dataclasses whose fields are plain data or heads. A subclass of yours
+    must be decorated as below, so that models that hold it can be saved, and the module that
+    defines it must be imported before such a model is loaded.
 
-    One of your own is such a dataclass, decorated so that models which hold it can be saved and
-    loaded; the module that defines it must be imported before loading.
+    All heads of this package raise `ValueError` at construction if a size is below 1, or a bound or
+    temperature is not above 0.
 
     Args:
       event_shape: shape of one event.
@@ -66,21 +69,21 @@ class Head(PlainData, abc.ABC):
     @property
     @abc.abstractmethod
     def params_size(self) -> int:
-        """How many parameters an event needs."""
+        """Number of parameters of one event."""
 
     @abc.abstractmethod
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """Returns the distribution of checked parameters `[..., params_size]`."""
+        """Returns the distribution with the checked parameters `[..., params_size]`."""
 
     def __call__(self, params: Any) -> tfd.Distribution:
-        """Returns a distribution of batch shape `[...]`.
+        """Returns the distribution with batch shape `[...]`.
 
         Args:
           params: `[..., params_size]`, floating point.
 
         Raises:
-          ValueError: for another last dimension.
-          TypeError: for a dtype that is not floating.
+          ValueError: if the last dimension is not `params_size`.
+          TypeError: if the dtype is not floating point.
         """
         params = tf.convert_to_tensor(params)
         checks.floating("params", params)
@@ -92,19 +95,19 @@ class Head(PlainData, abc.ABC):
         return self.distribution(params)
 
     def check_values(self, x: np.ndarray) -> None:
-        """Raises `ValueError` where an array holds events outside the support."""
+        """Raises `ValueError` if an array holds events outside the support."""
         del x
 
     @property
     def discrete(self) -> bool:
-        """Whether events hold whole numbers."""
+        """Whether events are integers."""
         return False
 
     def entry(self) -> Head:
-        """Returns the head of a single entry, of event shape `[]`.
+        """Returns the head of one entry, with event shape `[]`.
 
         Raises:
-          ValueError: where entries are not all of one kind, each with parameters of its own.
+          ValueError: if the entries are not independent with the same distribution family.
         """
         if self.event_shape == ():
             return self
@@ -112,10 +115,10 @@ class Head(PlainData, abc.ABC):
         raise ValueError(checks.message("head", expected, self))
 
     def from_uniform(self, params: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
-        """Returns what a uniform number becomes, for a head of a single entry.
+        """Returns draws as a function of uniform numbers, for a head of one entry.
 
-        A uniform u becomes a draw from `self(params)`, elementwise: what an autoregressive model
-        samples with. Where the head can, it is the quantile, through which gradients pass.
+        Autoregressive models draw samples with it. By default it is the quantile function of
+        `self(params)`, through which gradients pass.
 
         Args:
           params: `[..., params_size]`.
@@ -127,16 +130,19 @@ class Head(PlainData, abc.ABC):
         return self(params).quantile(u)
 
     def likeliest(self, params: tf.Tensor) -> tf.Tensor:
-        """Returns the mode, `[...]`, for a head of a single entry; of a mixture, that of a part."""
+        """Returns the mode, `[...]`, for a head of one entry.
+
+        For a mixture it is the mode of the component with the largest weight.
+        """
         return self(params).mode()
 
 
 @dataclasses.dataclass(frozen=True)
 class Independent(Head):
-    """A head of independent entries, all of one kind; abstract.
+    """Base class of heads with independent entries of one distribution family.
 
     Args:
-      event_shape: shape of one event, `[]` for a number.
+      event_shape: shape of one event, `[]` for a single number.
     """
 
     def __post_init__(self) -> None:
@@ -146,11 +152,11 @@ class Independent(Head):
     @property
     @abc.abstractmethod
     def params_of_entry(self) -> int:
-        """How many parameters an entry of the event needs."""
+        """Number of parameters of one entry."""
 
     @abc.abstractmethod
     def entries(self, params: tf.Tensor) -> tfd.Distribution:
-        """Returns scalar distributions of batch shape `[..., *event_shape]`.
+        """Returns scalar distributions with batch shape `[..., *event_shape]`.
 
         Args:
           params: `[..., *event_shape, params_of_entry]`.
@@ -164,46 +170,46 @@ class Independent(Head):
         return dataclasses.replace(self, event_shape=())
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        params = in_shape(params, [*self.event_shape, self.params_of_entry])
+        params = unflatten(params, [*self.event_shape, self.params_of_entry])
         entries = self.entries(params)
         return tfd.Independent(entries, len(self.event_shape)) if self.event_shape else entries
 
 
-def chosen(logits: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Chooses classes by uniform numbers, and returns what is left of these.
+def draw_class(logits: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws classes by inversion of uniform numbers, and returns the remaining randomness.
 
     Args:
       logits: `[..., K]`.
       u: numbers between 0 and 1, `[...]`.
 
     Returns:
-      Classes `[...]`, int32, and numbers that are uniform again given the class, `[...]`.
+      Classes `[...]`, int32, and numbers `[...]` that are uniform given the class.
     """
-    # Not `tf.nn.softmax`, which takes five dimensions at most on processors: batches of images of
-    # several samples each have more.
+    # Not `tf.nn.softmax`, which supports at most five dimensions on CPUs. Batches of several
+    # samples of images have more.
     probs = tf.exp(logits - tf.reduce_logsumexp(logits, axis=-1, keepdims=True))
     above = tf.cumsum(probs, axis=-1)
     index = tf.reduce_sum(tf.cast(above[..., :-1] <= u[..., tf.newaxis], tf.int32), axis=-1)
-    own, edge = picked(probs, index), picked(above, index)
+    own, edge = gather_at(probs, index), gather_at(above, index)
     info = checks.finfo(own.dtype)
     rest = (u - (edge - own)) / tf.maximum(own, info.tiny)
     return index, tf.clip_by_value(rest, info.epsneg, 1.0 - info.epsneg)
 
 
-def picked(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Returns the values `[..., *rest]` that an index `[...]` picks of `[..., K, *rest]`."""
+def gather_at(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """Gathers one element of the last batch axis: `[..., K, *rest]` at index `[...]`."""
     return tf.gather(values, index, batch_dims=index.shape.rank)
 
 
-def in_shape(params: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
-    """Returns flat parameters `[..., prod(shape)]` as `[..., *shape]`."""
+def unflatten(params: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Reshapes flat parameters `[..., prod(shape)]` to `[..., *shape]`."""
     batch = params.shape[:-1]
     known = batch if batch.is_fully_defined() else tf.shape(params)[:-1]
     return tf.reshape(params, tf.concat([known, shape], axis=0))
 
 
 def refuse_values(x: np.ndarray, wrong: np.ndarray, expected: str) -> None:
-    """Raises `ValueError` where entries of an array are marked as wrong."""
+    """Raises `ValueError` if any entry of an array is marked as wrong."""
     number = np.count_nonzero(wrong)
     if number:
         raise ValueError(
@@ -212,10 +218,11 @@ def refuse_values(x: np.ndarray, wrong: np.ndarray, expected: str) -> None:
         )
 
 
-def between(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
-    """Returns numbers within bounds: noise that a relaxed class is made of, before it is squashed.
+def clip_noise(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    """Clips noise, before it is squashed to a relaxed class, to the given bounds.
 
-    Samples that came out as 0 or 1 would be outside the support; and were they only moved inside,
-    TFP, which remembers the noise of a sample, would give them another density than a copy has.
+    Samples that round to 0 or 1 would be outside the support. Clipping the samples instead of the
+    noise is not enough, because TFP caches the noise of a sample: the cached sample would have
+    another density than a copy of it.
     """
     return tf.clip_by_value(u, tf.constant(low, u.dtype), tf.constant(high, u.dtype))

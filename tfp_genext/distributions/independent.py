@@ -1,4 +1,4 @@
-"""Heads of independent entries."""
+"""Heads of independent normal, logistic, Bernoulli and Poisson entries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_genext import numerics
 from tfp_genext.core import checks, hosts
 from tfp_genext.distributions import support
-from tfp_genext.distributions.head import Independent, between, refuse_values
+from tfp_genext.distributions.head import Independent, clip_noise, refuse_values
 from tfp_genext.saving.classes import register
 
 _LOG_SCALE_BOUND = 5.0
@@ -23,7 +23,7 @@ _LOG_SCALE_BOUND = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class LocationScale(Independent):
-    """A location, and a log-scale that is bounded softly, for each entry; abstract."""
+    """Base class of heads with a location and a softly bounded log-scale for each entry."""
 
     bound: float = dataclasses.field(default=_LOG_SCALE_BOUND, kw_only=True)
 
@@ -43,7 +43,7 @@ class LocationScale(Independent):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class IndependentNormal(LocationScale):
-    """Normal entries: a location and a log-scale each, standard normal at zero parameters.
+    """Normal entries with a location and a log-scale each, standard normal at zero parameters.
 
         p(x) = prod_i Normal(x_i; loc_i, scale_i)
         scale = exp(b * tanh(raw / b))                      b = bound
@@ -51,10 +51,10 @@ class IndependentNormal(LocationScale):
 
     Args:
       event_shape: shape of one event.
-      bound: of the log-scale, softly; see `gx.transformers`. Default: 5.
+      bound: soft bound of the log-scale, above 0; see `gx.transformers`. Default: 5.
 
     Raises:
-      ValueError: for sizes below 1, or a bound that is not above 0.
+      ValueError: if a size is below 1, or `bound` is not above 0.
 
     Example:
 
@@ -74,18 +74,15 @@ class IndependentNormal(LocationScale):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class IndependentLogistic(LocationScale):
-    """Logistic entries: a location and a log-scale each, standard logistic at zero parameters.
+    """Logistic entries with a location and a log-scale each, standard logistic at zero parameters.
 
         p(x) = prod_i Logistic(x_i; loc_i, scale_i)
-        scale = exp(b * tanh(raw / b))                      b = bound
-        params = [loc_1, raw_1, loc_2, raw_2, ...]
+
+    Scales and the order of parameters are as in `IndependentNormal`.
 
     Args:
-      event_shape: shape of one event.
-      bound: of the log-scale, softly. Default: 5.
-
-    Raises:
-      ValueError: for sizes below 1, or a bound that is not above 0.
+      event_shape: shape of one event, such as `[8, 8, 1]` for images.
+      bound: soft bound of the log-scale, above 0. Default: 5.
 
     Example:
 
@@ -105,17 +102,14 @@ class IndependentLogistic(LocationScale):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class IndependentBernoulli(Independent):
-    """Entries that are 0 or 1: a logit each, a half at zero parameters.
+    """Binary entries with a logit each, probability 1/2 at zero parameters.
 
         p(x) = prod_i sigmoid(logit_i)^x_i * (1 - sigmoid(logit_i))^(1 - x_i)
 
     Args:
-      event_shape: shape of one event.
-      fractions: whether models take entries between 0 and 1 too, such as the grey pixels of an
-        image; the formula above is then no likelihood, but a cross-entropy. Default: `False`.
-
-    Raises:
-      ValueError: for sizes below 1.
+      event_shape: shape of one event, `[]` for a single bit.
+      fractions: whether entries between 0 and 1 are allowed too, such as grey pixels. The formula
+        above is then a cross-entropy instead of a log-likelihood. Default: `False`.
 
     Example:
 
@@ -158,7 +152,7 @@ class IndependentBernoulli(Independent):
 
 @register("gx.distributions.independent.OpenSigmoid")
 class _OpenSigmoid(tfb.Bijector):
-    """A sigmoid that is never rounded to 0 or 1, where another density would be infinite."""
+    """A sigmoid with values clipped to the open interval (0, 1), to keep densities finite."""
 
     def __init__(self, name: str = "open_sigmoid") -> None:
         parameters = dict(locals())
@@ -181,17 +175,17 @@ class _OpenSigmoid(tfb.Bijector):
 
 @register("gx.distributions.independent.OpenLogistic")
 class _OpenLogistic(tfd.Logistic):
-    """Logistic noise, never so large that a sigmoid of it is rounded to 0 or 1."""
+    """A logistic distribution, clipped so that the sigmoid of a sample does not round to 0 or 1."""
 
     def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
         info = checks.finfo(self.dtype)
         low, high = math.log(2.0 * info.tiny), -math.log(info.epsneg)
-        return between(super()._sample_n(n, seed=seed), low, high)
+        return clip_noise(super()._sample_n(n, seed=seed), low, high)
 
 
 @register("gx.distributions.independent.OnOpenInterval")
 class _OnOpenInterval(hosts.TransformedDistribution):
-    """Relaxed bits, with a log-density of -inf for what is not between 0 and 1."""
+    """Relaxed Bernoulli distribution with a log-density of -inf outside (0, 1)."""
 
     def _log_prob(self, y: tf.Tensor, **kwargs: Any) -> tf.Tensor:
         inside = (y > 0.0) & (y < 1.0)
@@ -206,19 +200,16 @@ def _inside(y: tf.Tensor) -> tf.Tensor:
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class RelaxedBernoulli(Independent):
-    """Entries between 0 and 1, close to either, through which gradients pass.
+    """Relaxed, reparameterised binary entries in (0, 1).
 
         x_i = sigmoid((logit_i + l_i) / temperature),   l standard logistic
 
-    The cooler, the closer to `IndependentBernoulli`, and the wilder the gradients (Maddison et al.,
-    2017 [1]).
+    Lower temperatures come closer to `IndependentBernoulli`, at the price of gradients with a
+    higher variance (Maddison et al., 2017, arXiv:1611.00712).
 
     Args:
-      event_shape: shape of one event.
+      event_shape: shape of one event, `[]` for one relaxed bit.
       temperature: above 0. Default: 0.5.
-
-    Raises:
-      ValueError: for sizes below 1, or a temperature that is not above 0.
 
     Example:
 
@@ -229,11 +220,6 @@ class RelaxedBernoulli(Independent):
     head = gx.distributions.RelaxedBernoulli([20], temperature=0.3)
     assert head(tf.zeros([5, head.params_size])).sample(seed=[1, 2]).shape == [5, 20]
     ```
-
-    #### References
-
-    [1]: Chris J. Maddison, Andriy Mnih, Yee Whye Teh. The Concrete Distribution: A Continuous
-         Relaxation of Discrete Random Variables. 2017. https://arxiv.org/abs/1611.00712
     """
 
     temperature: float = dataclasses.field(default=0.5, kw_only=True)
@@ -258,16 +244,13 @@ class RelaxedBernoulli(Independent):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class IndependentPoisson(Independent):
-    """Counts: the logarithm of a rate each, rate 1 at zero parameters.
+    """Poisson counts with a log-rate each, rate 1 at zero parameters.
 
         p(x) = prod_i exp(-rate_i) * rate_i^x_i / x_i!      rate = exp(b * tanh(raw / b))
 
     Args:
-      event_shape: shape of one event.
-      bound: b, of the log-rate, softly. Default: 15.
-
-    Raises:
-      ValueError: for sizes below 1, or a bound that is not above 0.
+      event_shape: shape of one event, `[]` for a single count.
+      bound: b, soft bound of the log-rate, above 0. Default: 15.
 
     Example:
 

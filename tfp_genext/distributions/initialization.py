@@ -13,10 +13,9 @@ from tfp_genext.distributions import binding
 
 
 def initialize(flow: tfd.Distribution, x: Any, *, conditional_input: Any = None) -> None:
-    """Initialises every `ActNorm` of a flow from a batch of data, whatever their state.
+    """Initialises every `ActNorm` of a flow from a batch of data, whatever its state.
 
-    Run it before training, outside any `tf.function`; `DensityModel.fit` does it by itself, on its
-    first batch.
+    Call it before training, outside `tf.function`. `DensityModel.fit` calls it on the first batch.
 
     Args:
       flow: a transformed distribution; or a `tfd.Independent` or `tfd.Sample` of one.
@@ -24,8 +23,8 @@ def initialize(flow: tfd.Distribution, x: Any, *, conditional_input: Any = None)
       conditional_input: context `[N, *conditional_event_shape]` of a conditional flow.
 
     Raises:
-      TypeError: where `flow` is no transformed distribution, or `x` of another dtype.
-      ValueError: where `x` is of another shape, empty, or not finite.
+      TypeError: if `flow` is not a transformed distribution, or `x` has another dtype.
+      ValueError: if `x` has another shape, is empty or is not finite.
 
     Example:
 
@@ -64,6 +63,6 @@ def _initialize(distribution: Any, x: tf.Tensor, conditional_input: Any) -> None
         x = conditioning.initialize(distribution.bijector, x, **given)
     elif conditional_input is not None:
         ndims = len(distribution.event_shape) - len(inner.event_shape)
-        conditional_input = binding.spread(inner, conditional_input, ndims)
+        conditional_input = binding.expand_context(inner, conditional_input, ndims)
     if conditioning.uninitialized(inner):
         _initialize(inner, x, conditional_input)

@@ -1,4 +1,4 @@
-"""Heads of mixtures."""
+"""Heads of mixture distributions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from tensorflow_probability import distributions as tfd
 from tfp_genext import numerics
 from tfp_genext.core import checks
 from tfp_genext.distributions import support
-from tfp_genext.distributions.head import Head, Independent, chosen, in_shape, picked, refuse_values
+from tfp_genext.distributions.head import (
+    Head,
+    Independent,
+    draw_class,
+    gather_at,
+    refuse_values,
+    unflatten,
+)
 
 _LOG_SCALE_BOUND = 7.0
 
@@ -21,20 +28,20 @@ _LOG_SCALE_BOUND = 7.0
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class Mixture(Head):
-    """A mixture of events of one kind, whose weights are parameters too.
+    """A mixture of events of one family, with weights as parameters.
 
         p(x) = sum_k softmax(logits)_k * p(x; params_k)
 
-    At zero parameters all components are one and the same; a network that starts near zero should
-    start with some noise in its last bias for them to part.
+    At zero parameters all components are equal, and their gradients are equal too. A network that
+    is initialised near zero should therefore have some noise in its last bias.
 
     Args:
       num_components: K.
-      component: the head of a component, such as `gx.distributions.IndependentNormal([3])`.
+      component: head of one component, such as `gx.distributions.IndependentNormal([3])`.
 
     Raises:
-      ValueError: for fewer than 1 components.
-      TypeError: where `component` is no head.
+      ValueError: if `num_components` is below 1.
+      TypeError: if `component` is not a head.
 
     Example:
 
@@ -66,9 +73,9 @@ class Mixture(Head):
         return tfd.MixtureSameFamily(tfd.Categorical(logits=logits), self.component(rest))
 
     def _separate(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns logits `[..., K]`, and the parameters of the components `[..., K, size]`."""
+        """Returns logits `[..., K]` and the parameters of the components `[..., K, size]`."""
         logits, rest = tf.split(params, [self.num_components, -1], axis=-1)
-        return logits, in_shape(rest, [self.num_components, self.component.params_size])
+        return logits, unflatten(rest, [self.num_components, self.component.params_size])
 
     def check_values(self, x: np.ndarray) -> None:
         self.component.check_values(x)
@@ -82,21 +89,21 @@ class Mixture(Head):
 
     def from_uniform(self, params: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
         logits, rest = self._separate(params)
-        index, u = chosen(logits, u)
-        return self.component.from_uniform(picked(rest, index), u)
+        index, u = draw_class(logits, u)
+        return self.component.from_uniform(gather_at(rest, index), u)
 
     def likeliest(self, params: tf.Tensor) -> tf.Tensor:
         logits, rest = self._separate(params)
-        return self.component.likeliest(picked(rest, _heaviest(logits)))
+        return self.component.likeliest(gather_at(rest, _largest_component(logits)))
 
 
 class _QuantizedLogistic(tfd.QuantizedDistribution):
-    """The whole number next to a logistic one, within bounds, with the mean that TFP leaves out.
+    """A logistic variable rounded to integers within bounds, with the mean that TFP does not have.
 
         E x = low + sum_{v = low}^{high - 1} P(x > v)
 
-    The sum is the midpoint rule of an integral with a formula, which stands in for it: they differ
-    where the scale is far below a step, by less than half of one.
+    The sum is approximated by an integral with a closed form, of which it is the midpoint rule. The
+    error is less than half a step, and only matters if the scale is much smaller than a step.
     """
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
@@ -113,20 +120,18 @@ class _QuantizedLogistic(tfd.QuantizedDistribution):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class QuantizedLogistics(Independent):
-    """Whole numbers such as pixels: a mixture of logistics for each entry, cut into steps.
+    """Integers such as pixels, with a mixture of discretised logistics for each entry.
 
         p(x) = prod_i sum_k w_ik * (F_ik(x_i + 1/2) - F_ik(x_i - 1/2))
 
-    F is the logistic distribution function; the lowest and the highest value take all of its tail
-    (Salimans et al., 2017 [1]). At zero parameters the components lie side by side over all values.
+    F_ik is the logistic distribution function of component k. The lowest and the highest value get
+    the whole tail (Salimans et al., 2017, arXiv:1701.05517). At zero parameters the components are
+    spaced evenly over all values.
 
     Args:
-      event_shape: shape of one event.
-      num_components: of each entry. Default: 5.
-      num_values: values are 0 to num_values - 1. Default: 256.
-
-    Raises:
-      ValueError: for sizes below 1, or fewer than 2 values.
+      event_shape: shape of one event, `[]` for a single value.
+      num_components: number of components of each entry. Default: 5.
+      num_values: number of values, at least 2. Values are 0 to num_values - 1. Default: 256.
 
     Example:
 
@@ -137,12 +142,6 @@ class QuantizedLogistics(Independent):
     head = gx.distributions.QuantizedLogistics([28, 28, 1], num_components=3)
     assert head.params_size == 28 * 28 * 9
     ```
-
-    #### References
-
-    [1]: Tim Salimans, Andrej Karpathy, Xi Chen, Diederik P. Kingma. PixelCNN++: Improving the
-         PixelCNN with Discretized Logistic Mixture Likelihood and Other Modifications. 2017.
-         https://arxiv.org/abs/1701.05517
     """
 
     num_components: int = dataclasses.field(default=5, kw_only=True)
@@ -179,16 +178,16 @@ class QuantizedLogistics(Independent):
 
     def from_uniform(self, params: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
         logits, locs, scales = self._separate(params)
-        index, u = chosen(logits, u)
-        logistic = tfd.Logistic(picked(locs, index), picked(scales, index))
+        index, u = draw_class(logits, u)
+        logistic = tfd.Logistic(gather_at(locs, index), gather_at(scales, index))
         return self._rounded(logistic.quantile(u))
 
     def likeliest(self, params: tf.Tensor) -> tf.Tensor:
         logits, locs, _ = self._separate(params)
-        return self._rounded(picked(locs, _heaviest(logits)))
+        return self._rounded(gather_at(locs, _largest_component(logits)))
 
     def _rounded(self, x: tf.Tensor) -> tf.Tensor:
-        # The step of x reaches half to either side, as in `entries`.
+        # x represents the interval from x - 1/2 to x + 1/2, as in `entries`.
         return tf.clip_by_value(tf.math.ceil(x - 0.5) + 0.0, 0.0, self.num_values - 1.0)
 
     def check_values(self, x: np.ndarray) -> None:
@@ -196,5 +195,5 @@ class QuantizedLogistics(Independent):
         refuse_values(x, wrong, f"whole numbers from 0 to {self.num_values - 1}")
 
 
-def _heaviest(logits: tf.Tensor) -> tf.Tensor:
+def _largest_component(logits: tf.Tensor) -> tf.Tensor:
     return tf.argmax(logits, axis=-1, output_type=tf.int32)

@@ -1,4 +1,4 @@
-"""Heads for positive, bounded, heavy-tailed and overdispersed entries."""
+"""Heads of positive, bounded, heavy-tailed and overdispersed entries."""
 
 from __future__ import annotations
 
@@ -21,20 +21,17 @@ _LOG_LOCATION_BOUND = 30.0
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class IndependentLogNormal(LocationScale):
-    """Positive entries whose logarithms are normal: a location and a log-scale each.
+    """Log-normal entries with a location and a log-scale each.
 
         log(x_i) ~ Normal(loc_i, scale_i)
         loc = 30 * tanh(raw / 30),   scale = exp(b * tanh(raw / b))
         params = [raw of loc_1, raw of scale_1, ...]
 
-    The bounds keep all samples within float32.
+    The bounds keep all samples within the range of float32.
 
     Args:
-      event_shape: shape of one event.
-      bound: b, of the log-scale, softly. Default: 2.
-
-    Raises:
-      ValueError: for sizes below 1, or a bound that is not above 0.
+      event_shape: shape of one event, `[]` for a positive number.
+      bound: b, soft bound of the log-scale, above 0. Default: 2.
 
     Example:
 
@@ -59,7 +56,7 @@ class IndependentLogNormal(LocationScale):
 
 @dataclasses.dataclass(frozen=True)
 class _TwoLogarithms(Independent):
-    """Two positive parameters an entry, by logarithms that are bounded softly; abstract."""
+    """Base class of heads with two positive, softly bounded parameters for each entry."""
 
     bound: float = dataclasses.field(default=5.0, kw_only=True)
 
@@ -78,7 +75,7 @@ class _TwoLogarithms(Independent):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class IndependentGamma(_TwoLogarithms):
-    """Positive entries of gamma distributions: exponential of rate 1 at zero parameters.
+    """Gamma-distributed entries, exponential with rate 1 at zero parameters.
 
         p(x) = prod_i rate_i^a_i * x_i^(a_i - 1) * exp(-rate_i * x_i) / Gamma(a_i)
         a, rate = exp(b * tanh(raw / b))
@@ -86,10 +83,7 @@ class IndependentGamma(_TwoLogarithms):
 
     Args:
       event_shape: shape of one event.
-      bound: b, of both logarithms, softly. Default: 5.
-
-    Raises:
-      ValueError: for sizes below 1, or a bound that is not above 0.
+      bound: b, soft bound of the logarithms, above 0. Default: 5.
 
     Example:
 
@@ -112,7 +106,7 @@ class IndependentGamma(_TwoLogarithms):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class IndependentBeta(_TwoLogarithms):
-    """Entries between 0 and 1 of beta distributions: uniform at zero parameters.
+    """Beta-distributed entries in (0, 1), uniform at zero parameters.
 
         p(x) = prod_i x_i^(a_i - 1) * (1 - x_i)^(c_i - 1) / Beta(a_i, c_i)
         a, c = exp(b * tanh(raw / b))
@@ -120,10 +114,7 @@ class IndependentBeta(_TwoLogarithms):
 
     Args:
       event_shape: shape of one event.
-      bound: b, of both logarithms, softly. Default: 5.
-
-    Raises:
-      ValueError: for sizes below 1, or a bound that is not above 0.
+      bound: b, soft bound of the logarithms, above 0. Default: 5.
 
     Example:
 
@@ -146,21 +137,18 @@ class IndependentBeta(_TwoLogarithms):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class IndependentStudentT(LocationScale):
-    """Heavy-tailed entries of Student's t distributions: degrees of freedom, location, log-scale.
+    """Heavy-tailed entries with Student's t distributions.
 
-        x_i = loc_i + scale_i * t_i,   t_i of 1 + 3 * exp(b * tanh(raw / b)) degrees of freedom
+        x_i = loc_i + scale_i * t_i,   t_i with 1 + 3 * exp(b * tanh(raw / b)) degrees of freedom
         scale = exp(b * tanh(raw / b))
         params = [loc_1, raw of scale_1, raw of degrees_1, ...]
 
-    At zero parameters, and on average of many, there are 4 degrees of freedom; with more than 1 the
-    mean exists, with more than 2 the standard deviation.
+    At zero parameters there are 4 degrees of freedom. With more than 1 the mean exists, with more
+    than 2 the standard deviation.
 
     Args:
-      event_shape: shape of one event.
-      bound: b, softly. Default: 5.
-
-    Raises:
-      ValueError: for sizes below 1, or a bound that is not above 0.
+      event_shape: shape of one event, `[]` for a real number.
+      bound: b, soft bound of the logarithms, above 0. Default: 5.
 
     Example:
 
@@ -187,7 +175,7 @@ class IndependentStudentT(LocationScale):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class IndependentNegativeBinomial(_TwoLogarithms):
-    """Counts that vary more than Poisson's: a mean and a dispersion each.
+    """Overdispersed counts with a mean and a dispersion each.
 
         p(x) = prod_i Gamma(x_i + r_i) / (Gamma(r_i) x_i!) * (1 - q_i)^r_i * q_i^x_i
         mean = r q / (1 - q),   variance = mean + mean^2 / r
@@ -197,11 +185,8 @@ class IndependentNegativeBinomial(_TwoLogarithms):
     At zero parameters the mean is 1 and the variance 2.
 
     Args:
-      event_shape: shape of one event.
-      bound: b, of both logarithms, softly. Default: 15.
-
-    Raises:
-      ValueError: for sizes below 1, or a bound that is not above 0.
+      event_shape: shape of one event, `[]` for one count.
+      bound: b, soft bound of both logarithms, above 0. Default: 15.
 
     Example:
 

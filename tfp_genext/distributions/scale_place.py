@@ -1,4 +1,4 @@
-"""The place of the scale of the data inside a density."""
+"""The place of the data's scale inside a density."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from tfp_genext.distributions import binding, support
 class ScalePlace:
     """The place in a density or bijector where the scale of the data belongs.
 
-    Fixed outer bijectors, those without variables such as `tfb.Exp`, `tfb.SoftmaxCentered` or
-    `gx.flows.pixels`, stay outside of it: they map all real numbers to the support of the data.
+    Fixed outer bijectors, which have no variables, stay outside the scale: they map the real
+    numbers to the support of the data. Examples are `tfb.Exp`, `tfb.SoftmaxCentered` and
+    `gx.flows.pixels`.
 
     Args:
       outer: fixed bijectors between the data and that place, outermost first.
-      build: from a `Standardize` to the density or bijector that holds it there.
+      build: function from a `Standardize` to the density or bijector with it inserted at that
+        place.
       present: the `Standardize` that is there already, if any.
     """
 
@@ -35,7 +37,7 @@ class ScalePlace:
     present: Standardize | None = None
 
     def values(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns data as they arrive at the place."""
+        """Maps data to the values at this place, through the outer bijectors."""
         for bijector in self.outer:
             x = bijector.inverse(x)
         return x
@@ -87,12 +89,12 @@ def in_distribution(distribution: tfd.Distribution) -> ScalePlace:
 def loc_and_scale(
     moments: ColumnMoments, dtype: tf.DType, *, shifts: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns location and scale of data by their moments; a column that is constant has scale 1.
+    """Returns location and scale of data from their moments; constant columns get scale 1.
 
     Args:
-      moments: of the data.
-      dtype: in which the data are rounded.
-      shifts: whether the location may move; else it is 0, and the scale the root mean square.
+      moments: moments of the data.
+      dtype: dtype of the data, which determines their rounding.
+      shifts: whether the location may differ from 0. If not, the scale is the root mean square.
     """
     constant = moments.constant(float(checks.finfo(dtype).eps))
     if not shifts:
@@ -102,12 +104,12 @@ def loc_and_scale(
 
 
 def new_scale(moments: ColumnMoments, dtype: tf.DType, *, shifts: bool = True) -> Standardize:
-    """Returns a `Standardize` on new variables, set to the moments of data."""
+    """Returns a `Standardize` on new variables, initialised from moments of data."""
     return Standardize.of(*loc_and_scale(moments, dtype, shifts=shifts), dtype)
 
 
 def set_scale(scale: Standardize, moments: ColumnMoments, *, shifts: bool = True) -> None:
-    """Sets a `Standardize` to the moments of data."""
+    """Assigns moments of data to the variables of a `Standardize`."""
     loc, width = loc_and_scale(moments, scale.loc.dtype, shifts=shifts)
     scale.loc.assign(loc)
     scale.scale.assign(width)

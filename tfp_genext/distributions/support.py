@@ -1,4 +1,4 @@
-"""Densities that are 0 outside of their support, where formulas alone give NaN."""
+"""Distributions with density 0 outside their support, for which TFP's formulas give NaN."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tfp_genext.saving.classes import register
 def log_prob_inside(
     log_prob: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, inside: tf.Tensor, interior: Any
 ) -> tf.Tensor:
-    """Returns log-densities: -inf outside of the support, where their gradient is 0; NaN of NaN.
+    """Returns log-densities that are -inf outside the support, with gradient 0, and NaN for NaN.
 
     Args:
-      log_prob: of entries inside.
+      log_prob: log-density of entries inside the support.
       x: entries.
-      inside: tells which entries are inside, of the shape of x.
-      interior: an entry inside, in place of those that are not.
+      inside: booleans of the shape of x, true inside the support.
+      interior: an entry inside the support, which replaces those outside in the formula.
     """
     interior = tf.cast(interior, x.dtype)
     value = log_prob(tf.where(inside, x, interior))
@@ -37,8 +37,8 @@ def log_prob_inside(
 class _ZeroOutside(hosts.TransformedDistribution):
     """A transformed distribution with a log-density of -inf outside the image of its bijector.
 
-    An entry is outside, or on the border, if the inverse of a fixed outer bijector, such as
-    `tfb.Exp` or `tfb.Sigmoid`, is not finite there.
+    An entry is outside the image, or on its boundary, if the inverse of a fixed outer bijector,
+    such as `tfb.Exp` or `tfb.Sigmoid`, is not finite there.
     """
 
     def _log_prob(self, y: tf.Tensor, **kwargs: Any) -> tf.Tensor:
@@ -63,10 +63,10 @@ def log_prob_of_image(
     """Returns log-densities of events: -inf outside the image of fixed outer bijectors.
 
     Args:
-      log_prob: of events inside.
-      outer: the bijectors, outermost first.
+      log_prob: log-density of events inside the image.
+      outer: the fixed outer bijectors, outermost first.
       y: events `[..., *event]`.
-      event_ndims: how many dimensions an event has.
+      event_ndims: rank of an event.
     """
     inside, safe = _inside_image(outer, y, event_ndims)
     value = log_prob(safe)
@@ -80,11 +80,11 @@ def transformed(
 ) -> tfd.TransformedDistribution:
     """Returns a transformed distribution whose density is 0 outside the image of its bijector.
 
-    It is TFP's own if no fixed outer bijector bounds it.
+    If no fixed outer bijector bounds the image, the result is a `tfd.TransformedDistribution`.
 
     Args:
       base: the distribution of noise.
-      bijector: from noise to data.
+      bijector: the map from noise to data.
       **options: further arguments of `tfd.TransformedDistribution`.
     """
     kind = ZeroOutside if fixed_outer(bijector) else tfd.TransformedDistribution
@@ -92,15 +92,15 @@ def transformed(
 
 
 def fixed_outer(bijector: tfb.Bijector) -> list[tfb.Bijector]:
-    """Returns the outermost members, outermost first, that bound the image and have no variables.
+    """Returns the outer members of a bijector that have no variables and bound its image.
 
-    There is none if all of them map real numbers to all real numbers.
+    They are in order, outermost first. The list is empty if all of them map onto the real numbers.
     """
     return _up_to_a_bound(_without_variables(bijector))
 
 
 def fixed_outer_of(distribution: Any) -> list[tfb.Bijector]:
-    """Returns the fixed outer bijectors of a distribution and of the ones it transforms."""
+    """Returns the fixed outer bijectors of a distribution and of its bases."""
     outer: list[tfb.Bijector] = []
     while isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
         outer += _without_variables(distribution.bijector)
@@ -128,7 +128,7 @@ def _without_variables(bijector: tfb.Bijector) -> list[tfb.Bijector]:
 
 
 def _bounds(bijector: tfb.Bijector) -> bool:
-    """Tells whether a bijector may have an image that is not all real numbers."""
+    """Tells whether the image of a bijector may be smaller than the real numbers."""
     inner = conditioning.members(bijector)
     if inner:
         return any(map(_bounds, inner))
@@ -139,7 +139,7 @@ def _bounds(bijector: tfb.Bijector) -> bool:
 def _inside_image(
     outer: list[tfb.Bijector], y: tf.Tensor, event_ndims: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns which events are inside the image of bijectors, and events that all are."""
+    """Returns the mask of events inside the image, and events with those outside replaced."""
     z, ndims, inside = y, event_ndims, tf.ones(tf.shape(y)[: tf.rank(y) - event_ndims], tf.bool)
     for bijector in outer:
         # On the border, as that of `tfb.Square`, the inverse may be finite and its slope not.
@@ -155,7 +155,7 @@ def _inside_image(
 
 @register("gx.support.LogNormal")
 class LogNormal(tfd.LogNormal):
-    """A `tfd.LogNormal` with a log-density of -inf for numbers of 0 and below."""
+    """A `tfd.LogNormal` with a log-density of -inf at and below 0."""
 
     def _log_prob(self, x: tf.Tensor, **kwargs: Any) -> tf.Tensor:
         return log_prob_inside(lambda y: super(LogNormal, self)._log_prob(y), x, x > 0.0, 1.0)
@@ -163,7 +163,7 @@ class LogNormal(tfd.LogNormal):
 
 @register("gx.support.Gamma")
 class Gamma(tfd.Gamma):
-    """A `tfd.Gamma` with a log-density of -inf for numbers of 0 and below."""
+    """A `tfd.Gamma` with a log-density of -inf at and below 0."""
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         return log_prob_inside(super()._log_prob, x, (x > 0.0) & (x < np.inf), 1.0)
@@ -171,7 +171,7 @@ class Gamma(tfd.Gamma):
 
 @register("gx.support.Beta")
 class Beta(tfd.Beta):
-    """A `tfd.Beta` with a log-density of -inf outside of the numbers between 0 and 1."""
+    """A `tfd.Beta` with a log-density of -inf outside (0, 1)."""
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         return log_prob_inside(super()._log_prob, x, (x > 0.0) & (x < 1.0), 0.5)
@@ -179,7 +179,7 @@ class Beta(tfd.Beta):
 
 @register("gx.support.NegativeBinomial")
 class NegativeBinomial(tfd.NegativeBinomial):
-    """A `tfd.NegativeBinomial` with a log-probability of -inf for what is not a count."""
+    """A `tfd.NegativeBinomial` with a log-probability of -inf for all numbers except counts."""
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         inside = (x >= 0.0) & (x < np.inf) & (x == tf.floor(x))
@@ -188,7 +188,7 @@ class NegativeBinomial(tfd.NegativeBinomial):
 
 @register("gx.support.Bernoulli")
 class Bernoulli(tfd.Bernoulli):
-    """A `tfd.Bernoulli` with a log-probability of -inf for what is neither 0 nor 1."""
+    """A `tfd.Bernoulli` with a log-probability of -inf for all numbers except 0 and 1."""
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         return log_prob_inside(super()._log_prob, x, (x == 0.0) | (x == 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""A prior made of posteriors."""
+"""The VampPrior, a mixture of posteriors as the prior of a VAE."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from tfp_genext.saving.classes import register
 
 @register("gx.distributions.VampPrior")
 class VampPrior(tfd.Distribution):
-    """The mixture of a VAE's posteriors at inputs that are learned.
+    """The mixture of a VAE's posteriors at learned pseudo-inputs.
 
         p(z) = 1/K * sum_k q(z | u_k)
 
-    The prior that fits the aggregate posterior best is the average of the posteriors of all data;
-    this one stands in for it with K pseudo-inputs u_k (Tomczak and Welling, 2018 [1]).
+    The optimal prior of a VAE is the average of the posteriors of all data. This prior approximates
+    it with K pseudo-inputs u_k (Tomczak and Welling, 2018, arXiv:1705.07120).
 
     Args:
-      encoder: the Keras layer that gives q, shared with the VAE: a `gx.distributions.Conditional`.
-      pseudo_inputs: `tf.Variable`, or `tfp.util.TransformedVariable` to keep them within bounds,
-        `[K, ...]`: K inputs of the encoder.
+      encoder: the Keras layer that computes q, a `gx.distributions.Conditional` shared with the
+        VAE.
+      pseudo_inputs: K inputs of the encoder, `[K, ...]`, as a `tf.Variable`, or as a
+        `tfp.util.TransformedVariable` that keeps them within bounds.
       validate_args: as in TFP. Default: `False`.
-      name: as in TFP. Default: `"VampPrior"`.
+      name: name of the distribution. Default: `"VampPrior"`.
 
     Raises:
-      TypeError: where `encoder` is no Keras layer.
+      TypeError: if `encoder` is not a Keras layer.
+      ValueError: if `pseudo_inputs` is not a tensor of rank 1 or more.
 
     Example:
 
@@ -44,10 +46,6 @@ class VampPrior(tfd.Distribution):
     prior = gx.distributions.VampPrior(encoder, tf.Variable(tf.random.normal([10, 5])))
     assert prior.sample(3, seed=[1, 2]).shape == [3, 2]
     ```
-
-    #### References
-
-    [1]: Jakub M. Tomczak, Max Welling. VAE with a VampPrior. 2018. https://arxiv.org/abs/1705.07120
     """
 
     def __init__(
@@ -65,7 +63,7 @@ class VampPrior(tfd.Distribution):
             raise ValueError(checks.message("pseudo_inputs", expected, pseudo_inputs))
         self._encoder = tracking.track(encoder)
         self._pseudo_inputs = pseudo_inputs
-        posteriors = encoder(tf.convert_to_tensor(pseudo_inputs))  # Makes the encoder's variables.
+        posteriors = encoder(tf.convert_to_tensor(pseudo_inputs))  # Builds the encoder.
         self._event = posteriors.event_shape
         super().__init__(
             dtype=posteriors.dtype,
@@ -78,12 +76,12 @@ class VampPrior(tfd.Distribution):
 
     @property
     def encoder(self) -> keras.layers.Layer:
-        """What gives the posteriors."""
+        """The layer that computes the posteriors."""
         return self._encoder.network
 
     @property
     def pseudo_inputs(self) -> Any:
-        """The inputs of the encoder whose posteriors are mixed."""
+        """The inputs at which the posteriors are mixed."""
         return self._pseudo_inputs
 
     @classmethod

@@ -1,6 +1,6 @@
-"""Recipes: functions that build networks and variables and return an ordinary TFP distribution.
+"""Recipes that build networks and variables and return TFP distributions.
 
-Recipes create, bijectors receive: every variable exists when a recipe returns.
+Recipes create variables, bijectors receive them: all variables exist when a recipe returns.
 """
 
 from tfp_genext.core.public_names import face

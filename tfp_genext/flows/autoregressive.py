@@ -38,41 +38,42 @@ def maf(
     validate_args: bool = False,
     name: str = "maf",
 ) -> tfd.TransformedDistribution:
-    """Returns a masked autoregressive flow: MADE layers in alternating order, density first.
+    """Returns a masked autoregressive flow (MAF), whose density is the fast direction.
 
         forward   x = f_1(f_2(... f_L(z)))          each f autoregressive
         inverse   z = f_L^-1(... f_1^-1(x))
         log p(x)  = log p(z) + sum of the log-determinants of the inverses
 
-    The density costs one evaluation of each network; sampling costs a few, as each MADE solves its
-    triangular system by halves (Papamakarios et al., 2017 [1]).
+    Each layer is a MADE. The density costs one evaluation of each network. Sampling costs a few, as
+    each MADE solves its triangular system recursively (Papamakarios et al., 2017 [1]).
 
     Args:
-      event_shape: `[D]`.
+      event_shape: shape of one event, `[D]`.
       num_layers: number of autoregressive layers, L.
       hidden_units: widths of the hidden layers of each MADE.
       activation: Keras activation of the hidden layers. Default: `"relu"`.
-      transformer: how a layer moves one dimension. Default: `gx.transformers.Affine()`.
-      permutation: called as `permutation(D, step)`, gives the order of the dimensions for the next
-        layer; `None` for always the same. Default: `gx.masks.reversed_order`.
+      transformer: scalar bijector of one dimension. Default: `gx.transformers.Affine()`.
+      permutation: function that is called as `permutation(D, step)` and returns the order of the
+        dimensions for the next layer; `None` to keep the order. Default:
+        `gx.masks.reversed_order`.
       act_norm: whether an `ActNorm` follows each layer on the data side. Default: `False`.
-      num_components: number of Gaussians in the conditional mixtures of one more MADE, innermost,
-        whose density takes the place of the noise's: MAF MoG [1]. Default: none.
-      base: distribution of the noise, of event shape `[D]`. Default: standard normal; with
-        `num_components` it must be `None`.
-      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
-      tolerance: relative change at which sampling takes a block of dimensions for solved. Default:
-        0, which is as exact as D passes.
+      num_components: number of Gaussians in the mixtures of one more, innermost MADE, whose density
+        replaces that of the noise: MAF MoG [1]. Default: no such layer.
+      base: distribution of the noise, of event shape `[D]`. Default: standard normal. Must be
+        `None` if `num_components` is given.
+      conditional_event_shape: shape of one context event. Default: no context.
+      tolerance: relative change below which sampling treats a block of dimensions as solved.
+        Default: 0, which is as exact as D passes.
       dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
+      validate_args: passed to `tfd.TransformedDistribution`. Default: `False`.
       name: name of the distribution.
 
     Returns:
-      A TFP transformed distribution; when new, the base itself, up to the permutations.
+      A TFP transformed distribution. At initialisation it is the base, with permuted dimensions.
 
     Raises:
-      ValueError: for sizes out of range, or a base of another event shape or dtype.
-      TypeError: for sizes that are no integers.
+      ValueError: if a size is out of range, or `base` has another event shape or dtype.
+      TypeError: if a size is not an integer.
 
     Example:
 
@@ -107,7 +108,7 @@ def maf(
     if base is not None:
         raise ValueError(checks.message("base", "None beside `num_components`", base))
     mixture = MixtureOfGaussians(num_components=num_components)
-    # On logistic noise this layer's density is that of its mixtures.
+    # With logistic noise the density of this layer is that of its mixtures.
     steps.append(autoregressive_layers(plan, mixture, tolerance)(plan.num_layers))
     return plan.transformed(standard_logistic, steps, validate_args, name)
 
@@ -128,37 +129,27 @@ def iaf(
     validate_args: bool = False,
     name: str = "iaf",
 ) -> tfd.TransformedDistribution:
-    """Returns an inverse autoregressive flow: MADE layers in alternating order, sampling first.
+    """Returns an inverse autoregressive flow (IAF), for which sampling is the fast direction.
 
         forward   x = f_1^-1(f_2^-1(... f_L^-1(z)))     each f autoregressive
         inverse   z = f_L(... f_1(x))
         log p(x)  = log p(z) + sum of the log-determinants of the inverses
 
-    A sample and its density cost one evaluation of each network; the density of a given x costs a
-    few, as each MADE solves its triangular system by halves (Kingma et al., 2016 [1]). The usual
-    choice for a variational posterior.
+    A sample and its density cost one evaluation of each network. The density of a given x costs a
+    few, as each MADE solves its triangular system recursively (Kingma et al., 2016 [1]). This is
+    the usual choice for a variational posterior.
 
     Args:
-      event_shape: `[D]`.
-      num_layers: number of autoregressive layers, L.
-      hidden_units: widths of the hidden layers of each MADE.
-      activation: Keras activation of the hidden layers. Default: `"relu"`.
-      transformer: how a layer moves one dimension. Default: `gx.transformers.Affine()`.
-      permutation: as in `gx.flows.maf`. Default: `gx.masks.reversed_order`.
-      act_norm: whether an `ActNorm` follows each layer on the data side. Default: `False`.
-      base: distribution of the noise, of event shape `[D]`. Default: standard normal.
-      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
-      tolerance: as in `gx.flows.maf`, for the density of a given x. Default: 0.
-      dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
-      name: name of the distribution.
+      event_shape, num_layers, hidden_units, activation, transformer, permutation, act_norm, base:
+        as in `gx.flows.maf`.
+      conditional_event_shape, dtype, validate_args, name: as in `gx.flows.maf`.
+      tolerance: as in `gx.flows.maf`, but for the density of a given x. Default: 0.
 
     Returns:
-      A TFP transformed distribution; when new, the base itself, up to the permutations.
+      A TFP transformed distribution, as from `gx.flows.maf`.
 
     Raises:
-      ValueError: for sizes out of range, or a base of another event shape or dtype.
-      TypeError: for sizes that are no integers.
+      TypeError, ValueError: as in `gx.flows.maf`.
 
     Example:
 
@@ -192,7 +183,7 @@ def iaf(
 def autoregressive_layers(
     plan: VectorPlan, transformer: Transformer, tolerance: float
 ) -> Callable[[int], tfb.Bijector]:
-    """Returns a factory: layer index to autoregressive layer."""
+    """Returns a factory from layer index to autoregressive bijector."""
 
     def layer(i: int) -> tfb.Bijector:
         network = plan.built(

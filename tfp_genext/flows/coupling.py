@@ -40,7 +40,7 @@ def real_nvp(
     validate_args: bool = False,
     name: str = "real_nvp",
 ) -> tfd.TransformedDistribution:
-    """Returns a Real NVP: affine couplings, each moving the half that the one before kept.
+    """Returns a Real NVP: affine couplings that transform alternating halves of the dimensions.
 
         forward   x = f_1(f_2(... f_L(z)))          each f an affine coupling
         inverse   z = f_L^-1(... f_1^-1(x))
@@ -49,28 +49,28 @@ def real_nvp(
     Sampling and density both cost one evaluation of each network (Dinh et al., 2017 [1]).
 
     Args:
-      event_shape: `[D]`, D at least 2.
+      event_shape: shape of one event, `[D]`, D at least 2.
       num_layers: number of couplings, L.
       hidden_units: widths of the hidden layers of each network.
       activation: Keras activation of the hidden layers. Default: `"relu"`.
-      transformer: what a coupling does to the half that moves. Default: `gx.transformers.Affine()`.
-      permutation: called as `permutation(D, step)`, gives the order of the dimensions for the next
-        pair of couplings: `gx.masks.reversed_order`, `gx.masks.random_order(seed)` or your own. The
-        two couplings of a pair move one half each, so that every pair moves and reads everything.
-        Default: none.
+      transformer: scalar bijector of the transformed half. Default: `gx.transformers.Affine()`.
+      permutation: function that is called as `permutation(D, step)` and returns the order of the
+        dimensions for the next pair of couplings, such as `gx.masks.reversed_order` or
+        `gx.masks.random_order(seed)`. Each pair transforms all dimensions, one half in each
+        coupling. Default: no permutations.
       act_norm: whether an `ActNorm` follows each coupling on the data side. Default: `False`.
       base: distribution of the noise, of event shape `[D]`. Default: standard normal.
-      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
+      conditional_event_shape: shape of one context event. Default: no context.
       dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
+      validate_args: passed to `tfd.TransformedDistribution`. Default: `False`.
       name: name of the distribution.
 
     Returns:
-      A TFP transformed distribution; when new, the base itself, up to the permutations.
+      A TFP transformed distribution. At initialisation it is the base, with permuted dimensions.
 
     Raises:
-      ValueError: for sizes out of range, or a base of another event shape or dtype.
-      TypeError: for sizes that are no integers.
+      ValueError: if a size is out of range, or `base` has another event shape or dtype.
+      TypeError: if a size is not an integer.
 
     Example:
 
@@ -119,7 +119,7 @@ def nice(
     validate_args: bool = False,
     name: str = "nice",
 ) -> tfd.TransformedDistribution:
-    """Returns a NICE: additive couplings behind one diagonal scaling, on logistic noise.
+    """Returns a NICE flow: additive couplings and one diagonal scaling, with logistic noise.
 
         forward   x = f_1(f_2(... f_L(exp(s) * z)))     each f an additive coupling
         inverse   z = exp(-s) * f_L^-1(... f_1^-1(x))
@@ -127,30 +127,22 @@ def nice(
 
     Sampling and density both cost one evaluation of each network (Dinh et al., 2015 [1]).
 
-    Images are flattened; their couplings split pixels into odd and even ones, as in the paper.
+    Images are flattened, and their couplings split odd from even pixels, as in the paper.
 
     Args:
-      event_shape: `[D]`, D at least 2, or that of images, `[H, W, C]`.
-      num_layers: number of couplings, L.
-      hidden_units: widths of the hidden layers of each network.
-      activation: Keras activation of the hidden layers. Default: `"relu"`.
-      permutation: as in `gx.flows.real_nvp`. Default: none.
-      act_norm: whether an `ActNorm` follows each coupling on the data side. Default: `False`.
-      data_bijector: from what the flow models to the data's own scale, such as
-        `gx.flows.pixels()` for images; outermost. Default: none.
-      base: distribution of the noise, of event shape `[D]`, D the number of pixels of an image.
-        Default: standard logistic.
-      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
-      dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
-      name: name of the distribution.
+      event_shape: `[D]`, D at least 2, or the shape of images, `[H, W, C]`.
+      num_layers, hidden_units, activation, permutation, act_norm: as in `gx.flows.real_nvp`.
+      data_bijector: outermost bijector, from the flow to the scale of the data, such as
+        `gx.flows.pixels()` for images. Default: none.
+      base: distribution of the noise, of event shape `[D]`, or `[H * W * C]` for images. Default:
+        standard logistic.
+      conditional_event_shape, dtype, validate_args, name: as in `gx.flows.real_nvp`.
 
     Returns:
-      A TFP transformed distribution; when new, the base itself, up to the permutations.
+      A TFP transformed distribution, as from `gx.flows.real_nvp`.
 
     Raises:
-      ValueError: for sizes out of range, or a base of another event shape or dtype.
-      TypeError: for sizes that are no integers.
+      TypeError, ValueError: as in `gx.flows.real_nvp`.
 
     Example:
 
@@ -189,25 +181,25 @@ def nice(
 
 
 def _halves(size: int, i: int) -> np.ndarray:
-    """Returns a mask of the first half of the units for even layers, of the other for odd ones."""
+    """Returns the mask of the first half of the units for even layers, the second for odd ones."""
     half = size // 2
     return masks.prefix_mask(size, half if i % 2 == 0 else half - size)
 
 
 def _odd_and_even(size: int, i: int) -> np.ndarray:
-    """Returns a mask of the odd units for even layers, of the even units for odd ones."""
+    """Returns the mask of the odd units for even layers, of the even units for odd ones."""
     return np.arange(size) % 2 == (i + 1) % 2
 
 
 def coupling_layers(
     plan: VectorPlan, transformer: Transformer, mask_of: Callable[[int, int], np.ndarray] = _halves
 ) -> Callable[[int], tfb.Bijector]:
-    """Returns a factory: layer index to coupling layer.
+    """Returns a factory from layer index to coupling bijector.
 
     Args:
-      plan: arguments of the recipe.
-      transformer: of all layers.
-      mask_of: from the event size and the layer index to a mask. Default: the halves in turn.
+      plan: checked arguments of the recipe.
+      transformer: transformer of all layers.
+      mask_of: function from event size and layer index to a mask. Default: alternating halves.
     """
 
     def layer(i: int) -> tfb.Bijector:

@@ -1,4 +1,4 @@
-"""Recipes of flows on images."""
+"""Recipes of flows on images: Glow and multi-scale Real NVP."""
 
 from __future__ import annotations
 
@@ -34,44 +34,44 @@ def glow(
     validate_args: bool = False,
     name: str = "glow",
 ) -> tfd.TransformedDistribution:
-    """Returns a Glow: steps of norm, mixing of channels and coupling, at several scales.
+    """Returns a Glow: steps of ActNorm, invertible 1x1 convolution and coupling at several scales.
 
-    From noise z to image x, both `[H, W, C]`, level by level from the coarsest, with h what coarser
-    levels give and e the noise that a level brings in:
+    Noise z and image x are both `[H, W, C]`. The flow starts at the coarsest level. With h the
+    output of the coarser levels and e the noise that is added at a level:
 
         forward   x = unsqueeze(step_1(... step_K([h, prior(e; h)])))
         step      y = act_norm(invertible_1x1_conv(coupling(x)))
         log p(x)  = log p(z) + sum of the log-determinants of the inverses
 
-    The learned prior of the half that is factored out is an affine coupling, whose network is one
-    convolution of the half that is kept; the noise itself is standard normal (Kingma and Dhariwal,
-    2018 [1]). Sampling and density both cost one evaluation of each network.
+    The learned prior of the factored-out half is an affine coupling whose network is a single
+    convolution of the other half. The noise is standard normal (Kingma and Dhariwal, 2018 [1]).
+    Sampling and density both cost one evaluation of each network.
 
     Args:
-      image_shape: `[H, W, C]`; H and W multiples of 2^num_levels.
+      image_shape: `[H, W, C]`; H and W must be multiples of 2^num_levels.
       num_levels: number of scales.
-      num_steps: number of steps at each scale, K; or one number for each scale, finest first.
-      hidden_channels: width of the convolutional networks; or one for each scale, finest first.
-      transformer: how couplings move a number: `gx.transformers.Affine()`, the default, or
-        `gx.transformers.Additive()` for additive couplings, or any other.
-      learned_prior: whether the half that is factored out has a learned prior. Default: `True`.
+      num_steps: number of steps at each scale, K; or a list with one number for each scale, finest
+        first.
+      hidden_channels: number of channels of the hidden layers; or a list with one number for each
+        scale, finest first.
+      transformer: scalar bijector of the couplings, such as `gx.transformers.Additive()` for
+        additive couplings. Default: `gx.transformers.Affine()`.
+      learned_prior: whether the factored-out half has a learned prior. Default: `True`.
       activation: Keras activation of the networks. Default: `"relu"`.
-      data_bijector: from what the flow models to the data's own scale, such as
-        `gx.flows.pixels()`; outermost, so that its log-determinant counts. Default: none.
-      conditional_event_shape: shape of one event of `conditional_input`, such as `[10]` for one-hot
-        classes, which the coarsest noise and all couplings see. Default: none.
-      seed: of the random rotations that channels are mixed by at the start. Default: 0.
-      dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
-      name: name of the distribution.
+      data_bijector: outermost bijector, from the flow to the scale of the data, such as
+        `gx.flows.pixels()`. Its log-determinant is part of the density. Default: none.
+      conditional_event_shape: shape of one context event, such as `[10]` for one-hot classes. All
+        couplings and the coarsest noise depend on the context. Default: no context.
+      seed: seed of the random rotations that initialise the 1x1 convolutions. Default: 0.
+      dtype, validate_args, name: as in `gx.flows.real_nvp`.
 
     Returns:
-      A TFP transformed distribution of images `[H, W, C]`. Its norms wait for data:
-      `DensityModel.fit` initialises them, or `gx.flows.initialize`.
+      A TFP transformed distribution of images `[H, W, C]`. Its ActNorms must be initialised from
+      data, which `DensityModel.fit` and `gx.flows.initialize` do.
 
     Raises:
-      ValueError: for sizes out of range, or a height or width that cannot be halved so often.
-      TypeError: for sizes that are no integers.
+      ValueError: if a size is out of range, or H or W is not a multiple of 2^num_levels.
+      TypeError: if a size is not an integer.
 
     Example:
 
@@ -122,39 +122,34 @@ def real_nvp_images(
 ) -> tfd.TransformedDistribution:
     """Returns the multi-scale Real NVP for images.
 
-    At each scale but the coarsest, from the data's side: couplings in checkerboards that alternate,
-    space traded for channels, couplings of channels whose halves alternate, and half of the
-    channels left to the noise; at the coarsest, one more coupling in checkerboards, and no other
-    (Dinh et al., 2017 [1]). Networks are residual. Both directions cost one evaluation of each.
+    From the data to the noise, each scale except the coarsest consists of couplings with
+    alternating checkerboard masks, a squeeze, couplings with alternating channel masks, and a split
+    that factors out half of the channels. The coarsest scale has only checkerboard couplings, one
+    more than the others (Dinh et al., 2017 [1]). Networks are residual. Both directions cost one
+    evaluation of each network.
 
         forward   x = f_1(f_2(... f_L(z)))      z, x both [H, W, C]
         log p(x)  = log p(z) + sum of the log-determinants of the inverses
 
     Args:
-      image_shape: `[H, W, C]`; H and W multiples of 2^(num_levels - 1).
-      num_levels: number of scales.
-      hidden_channels: width of the residual networks; or one for each scale, finest first.
-      num_couplings: number of couplings of each kind at a scale. Default: 3.
+      image_shape: `[H, W, C]`; H and W must be multiples of 2^(num_levels - 1).
+      num_levels, hidden_channels, transformer, activation: as in `gx.flows.glow`.
+      num_couplings: number of couplings with each type of mask at a scale. Default: 3.
       num_blocks: number of residual blocks of each network. Default: 2.
-      transformer: how couplings move a number. Default: `gx.transformers.Affine()`.
       batch_norm: whether a `gx.bijectors.BatchNorm` follows each coupling on the data side. Its
-        moments are learned in `DensityModel.fit`; a loop of one's own should do without. Default:
-        `True`.
-      activation: Keras activation of the networks. Default: `"relu"`.
-      data_bijector: as in `gx.flows.glow`; `gx.flows.pixels(alpha=0.05)` is the paper's. Default:
+        moving moments are updated by `DensityModel.fit`, but not by a custom training loop.
+        Default: `True`.
+      data_bijector: as in `gx.flows.glow`. The paper uses `gx.flows.pixels(alpha=0.05)`. Default:
         none.
-      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
-      dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
-      name: name of the distribution.
+      conditional_event_shape, dtype, validate_args, name: as in `gx.flows.real_nvp`.
 
     Returns:
       A TFP transformed distribution of images `[H, W, C]`.
 
     Raises:
-      ValueError: for sizes out of range, a height or width that cannot be halved so often, or one
-        pixel at the coarsest scale.
-      TypeError: for sizes that are no integers.
+      ValueError: if a size is out of range, H or W is not a multiple of 2^(num_levels - 1), or the
+        coarsest scale has a single pixel.
+      TypeError: if a size is not an integer.
 
     Example:
 
@@ -193,29 +188,29 @@ def real_nvp_images(
 
 
 def pixels(num_values: int = 256, *, alpha: float | None = None, dtype: Any = None) -> tfb.Bijector:
-    """Returns the bijector from what a flow of images models to the scale of dequantised pixels.
+    """Returns the bijector from an image flow's values to the scale of dequantised pixels.
 
         forward   x = num_values * (y + 1 / 2)                           without alpha
                   x = num_values * (sigmoid(y) - a) / (1 - 2 a)          a = alpha
         log-det   sum(log|dx/dy|): a density on x is one on the scale of the pixels
 
-    Put it outermost in a flow, as `gx.flows.glow(..., data_bijector=gx.flows.pixels())`; nats and
-    bits/dim are then those of the pixels, with no constant left out.
+    It must be outermost in a flow, as in `gx.flows.glow(..., data_bijector=gx.flows.pixels())`.
+    Nats and bits/dim are then those of the pixels, including all constants.
 
     With alpha, values farther than num_values * a / (1 - 2 a) outside [0, num_values] have no
-    logit: `log_prob` is NaN there, as that of TFP's own distributions outside their support, and
-    `DensityModel` raises. Noise beyond 16 in float32, 36 in float64, gives the very end of the
-    interval, from which nothing comes back.
+    logit. There `log_prob` is NaN, as for TFP's distributions outside their support, and
+    `DensityModel` raises. Values y beyond 16 in float32, or 36 in float64, are rounded to the end
+    of the interval and cannot be inverted.
 
     Args:
-      num_values: how many values a pixel has. Default: 256.
-      alpha: share of the interval that is kept at either end, in (0, 1/2), so that the logit of a
-        black or a white pixel is finite; `None`, the default, for the linear scale of Glow. Images
-        of many black pixels, as MNIST, are much easier on a small one: 3e-4, say.
-      dtype: of the flow. Default: Keras' dtype policy.
+      num_values: number of values of a pixel. Default: 256.
+      alpha: margin at both ends of the interval, in (0, 1/2), which keeps the logits of black and
+        white pixels finite. For images with many black pixels, such as MNIST, a small margin such
+        as 3e-4 is easier to learn. Default: the linear scale of Glow, without logits.
+      dtype: dtype of the flow. Default: Keras' dtype policy.
 
     Raises:
-      ValueError: for fewer than 2 values, or an alpha out of range.
+      ValueError: if `num_values` is below 2, or `alpha` is out of range.
 
     Example:
 
@@ -235,18 +230,18 @@ def pixels(num_values: int = 256, *, alpha: float | None = None, dtype: Any = No
 
 
 def tempered(flow: tfd.Distribution, temperature: float) -> tfd.Distribution:
-    """Returns a flow whose noise is drawn with another standard deviation, on the same variables.
+    """Returns a flow with another standard deviation of the noise, which shares the variables.
 
-    Samples of lower temperature are less varied and often look better (Kingma and Dhariwal, 2018,
-    section 6 [1]). The density is that of what is sampled, not of the flow that was trained.
+    Samples at a lower temperature are less varied and often look better (Kingma and Dhariwal, 2018,
+    section 6, arXiv:1807.03039). The density is that of these samples, not of the trained flow.
 
     Args:
-      flow: a transformed distribution whose noise is standard normal, as that of `gx.flows.glow`.
+      flow: a transformed distribution with standard normal noise, such as from `gx.flows.glow`.
       temperature: standard deviation of the noise, above 0.
 
     Raises:
-      TypeError: where `flow` is no transformed distribution.
-      ValueError: where its noise is not standard normal, or the temperature not above 0.
+      TypeError: if `flow` is not a transformed distribution.
+      ValueError: if its noise is not standard normal, or `temperature` is not above 0.
 
     Example:
 
@@ -256,11 +251,6 @@ def tempered(flow: tfd.Distribution, temperature: float) -> tfd.Distribution:
     flow = gx.flows.glow([4, 4, 1], num_levels=1, num_steps=1, hidden_channels=4)
     assert gx.flows.tempered(flow, 0.7).sample(3, seed=[1, 2]).shape == [3, 4, 4, 1]
     ```
-
-    #### References
-
-    [1]: Diederik P. Kingma, Prafulla Dhariwal. Glow: Generative Flow with Invertible 1x1
-         Convolutions. 2018. https://arxiv.org/abs/1807.03039
     """
     if not isinstance(getattr(flow, "bijector", None), tfb.Bijector):
         raise TypeError(checks.message("flow", "a transformed distribution", flow))

@@ -1,4 +1,4 @@
-"""Recipes of flows on vectors with flexible transformers: splines and monotone networks."""
+"""Recipes of flows on vectors with spline and monotone network transformers."""
 
 from __future__ import annotations
 
@@ -33,40 +33,32 @@ def nsf(
     validate_args: bool = False,
     name: str = "nsf",
 ) -> tfd.TransformedDistribution:
-    """Returns a neural spline flow: monotone rational-quadratic splines, one for each dimension.
+    """Returns a neural spline flow (NSF), with a monotone rational-quadratic spline per dimension.
 
         forward   x = f_1(f_2(... f_L(z)))      each f autoregressive, or a coupling, of splines
         inverse   z = f_L^-1(... f_1^-1(x))
         log p(x)  = log p(z) + sum of the log-determinants of the inverses
 
-    The density costs one evaluation of each network. So do samples of couplings; those of
-    autoregressive layers cost a few densities (Durkan et al., 2019 [1]). Splines move what lies in
-    [-bound, bound], so data should be standardised, or `act_norm` set.
+    The density costs one evaluation of each network. A sample costs one, too, with couplings, and a
+    few with autoregressive layers (Durkan et al., 2019 [1]). Splines only change values in
+    [-bound, bound]. Data should therefore be standardised, or `act_norm` set.
 
     Args:
       event_shape: `[D]`; D at least 2 for couplings.
       num_layers: number of layers, L.
-      hidden_units: widths of the hidden layers of each network.
-      autoregressive: whether the layers are autoregressive rather than couplings. Default: `True`.
+      autoregressive: whether layers are autoregressive or couplings. Default: `True`.
       num_bins: number of bins of a spline. Default: 8.
       bound: half the width of the interval in which splines act. Default: 4.
-      activation: Keras activation of the hidden layers. Default: `"relu"`.
       permutation: as in `gx.flows.maf`, or in `gx.flows.real_nvp` for couplings. Default:
         `gx.masks.reversed_order`.
-      act_norm: whether an `ActNorm` follows each layer on the data side. Default: `False`.
-      base: distribution of the noise, of event shape `[D]`. Default: standard normal.
-      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
-      tolerance: as in `gx.flows.maf`. Default: 0.
-      dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
-      name: name of the distribution.
+      hidden_units, activation, act_norm, base, conditional_event_shape, tolerance, dtype,
+        validate_args, name: as in `gx.flows.maf`.
 
     Returns:
-      A TFP transformed distribution; when new, the base itself, up to the permutations.
+      A TFP transformed distribution, as from `gx.flows.maf`.
 
     Raises:
-      ValueError: for sizes out of range, or a base of another event shape or dtype.
-      TypeError: for sizes that are no integers.
+      TypeError, ValueError: as in `gx.flows.maf`.
 
     Example:
 
@@ -117,37 +109,27 @@ def naf(
     validate_args: bool = False,
     name: str = "naf",
 ) -> tfd.TransformedDistribution:
-    """Returns a neural autoregressive flow: each dimension goes through a monotone network.
+    """Returns a neural autoregressive flow (NAF), with a monotone network per dimension.
 
-        forward   x = f_1(f_2(... f_L(z)))      each f by roots, one dimension after the other
-        inverse   z = f_L^-1(... f_1^-1(x))     all dimensions at once
-        log p(x)  = log p(z) + sum of the log-determinants of the inverses
+        forward   x = f_1(f_2(... f_L(z)))      each f by root finding, one dimension after the
+        other inverse   z = f_L^-1(... f_1^-1(x))     all dimensions at once log p(x)  = log p(z) +
+        sum of the log-determinants of the inverses
 
-    The density costs one evaluation of each network; sampling solves for one root a dimension
+    The density costs one evaluation of each network. Sampling solves one root for each dimension
     (Huang et al., 2018 [1]).
 
     Args:
-      event_shape: `[D]`.
-      num_layers: number of layers, L.
-      hidden_units: widths of the hidden layers of each MADE.
-      transformer: the monotone network, `gx.transformers.DeepSigmoidal` or `DeepDenseSigmoidal` of
-        your sizes. Default: `gx.transformers.DeepSigmoidal()`.
-      activation: Keras activation of the hidden layers. Default: `"relu"`.
-      permutation: as in `gx.flows.maf`. Default: `gx.masks.reversed_order`.
-      act_norm: whether an `ActNorm` follows each layer on the data side. Default: `False`.
-      base: distribution of the noise, of event shape `[D]`. Default: standard normal.
-      conditional_event_shape: shape of one event of `conditional_input`. Default: none.
-      tolerance: as in `gx.flows.maf`. Default: 0.
-      dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
-      validate_args: passed to TFP. Default: `False`.
-      name: name of the distribution.
+      transformer: the monotone network, a `gx.transformers.DeepSigmoidal` or
+        `gx.transformers.DeepDenseSigmoidal`. Default: `gx.transformers.DeepSigmoidal()`.
+      event_shape, num_layers, hidden_units, activation, permutation, act_norm, base,
+        conditional_event_shape, tolerance, dtype, validate_args, name: as in `gx.flows.maf`.
 
     Returns:
-      A TFP transformed distribution; when new, near the base: see `gx.transformers.DeepSigmoidal`.
+      A TFP transformed distribution. At initialisation it is close to the base, see
+      `gx.transformers.DeepSigmoidal`.
 
     Raises:
-      ValueError: for sizes out of range, or a base of another event shape or dtype.
-      TypeError: for sizes that are no integers.
+      TypeError, ValueError: as in `gx.flows.maf`, also for `transformer`.
 
     Example:
 

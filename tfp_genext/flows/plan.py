@@ -1,4 +1,4 @@
-"""What the recipes for vectors share: checked arguments, networks, norms and permutations."""
+"""Common parts of the recipes for vectors: checked arguments, networks and layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Permutation = Callable[[int, int], Sequence[int]]
 
 
 class VectorPlan:
-    """The checked arguments that all recipes for vectors share."""
+    """The checked common arguments of the recipes for vectors."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class VectorPlan:
         index: int,
         **options: Any,
     ) -> Any:
-        """Returns a network made with the shared options, its variables built."""
+        """Creates a network with the shared options, and builds its variables."""
         made = network(
             *args,
             self.hidden_units,
@@ -71,7 +71,7 @@ class VectorPlan:
         *,
         every: int,
     ) -> list[tfb.Bijector]:
-        """Returns layers with norms, and a permutation after `every` layers, outermost first."""
+        """Returns layers and ActNorms, with a permutation after `every` layers, outermost first."""
         if permutation is not None and not callable(permutation):
             raise TypeError(checks.message("permutation", "callable, or None", permutation))
         steps: list[tfb.Bijector] = []
@@ -100,14 +100,14 @@ class VectorPlan:
 
 
 def dtypes(dtype: Any) -> tuple[str | None, tf.DType]:
-    """Returns what to hand to Keras layers as their dtype, and the dtype of variables."""
+    """Returns the `dtype` argument of Keras layers, and the dtype of variables."""
     layer_dtype = None if dtype is None else checks.float_dtype("dtype", dtype).name
     policy = keras.dtype_policies.get(layer_dtype)
     return layer_dtype, tf.as_dtype(policy.variable_dtype)
 
 
 def new_act_norm(size: int, dtype: tf.DType) -> bijectors.ActNorm:
-    """Returns an `ActNorm` of that many dimensions, on new variables, that waits for its data."""
+    """Returns an uninitialised `ActNorm` of `size` dimensions, on new variables."""
     zeros = tf.zeros([size], dtype)
     return bijectors.ActNorm(
         tf.Variable(zeros, name="shift"),
@@ -143,7 +143,7 @@ def standard_logistic(size: int, dtype: tf.DType) -> tfd.Distribution:
 
 
 def checked_data_bijector(bijector: Any, dtype: tf.DType) -> list[tfb.Bijector]:
-    """Returns what leads from a flow to the scale of its data, none or one."""
+    """Returns a list of the data bijector; empty for `None`."""
     if bijector is None:
         return []
     if not isinstance(bijector, tfb.Bijector):
@@ -157,5 +157,5 @@ def checked_data_bijector(bijector: Any, dtype: tf.DType) -> list[tfb.Bijector]:
 
 
 def transformer_or_affine(transformer: Any) -> Transformer:
-    """Returns a checked transformer; `Affine()` for `None`."""
+    """Returns the checked transformer; `Affine()` for `None`."""
     return Affine() if transformer is None else checked_transformer(transformer)

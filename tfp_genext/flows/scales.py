@@ -1,4 +1,4 @@
-"""What flows of images are made of, scale by scale."""
+"""Plans of multi-scale flows on images, which build their bijectors scale by scale."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def of_images(
     validate_args: bool,
     name: str,
 ) -> tfd.TransformedDistribution:
-    """Returns the flow of a plan, with what leads to the scale of the data outermost."""
+    """Returns the flow of a plan, with the data bijector outermost."""
     outer = checked_data_bijector(data_bijector, plan.dtype)
     return support.transformed(
         standard_normal_image(shape, plan.dtype),
@@ -45,9 +45,9 @@ def of_images(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImagePlan(abc.ABC):
-    """The checked arguments of a flow of images, and the parts that all of them share."""
+    """Base class of plans: checked arguments, and the bijectors that image flows share."""
 
-    hidden_channels: Sequence[int]  # Of each level, finest first; so are all such numbers here.
+    hidden_channels: Sequence[int]  # One for each level, finest first, as all such sequences here.
     transformer: Transformer
     activation: Any
     context_shape: Sequence[int] | None
@@ -57,10 +57,10 @@ class ImagePlan(abc.ABC):
 
     @abc.abstractmethod
     def level(self, shape: tuple[int, int, int], levels: int) -> list[tfb.Bijector]:
-        """Returns the members of one scale and all coarser ones, outermost first."""
+        """Returns the bijectors of one scale and all coarser ones, outermost first."""
 
     def coarser(self, shape: tuple[int, int, int], levels: int) -> tfb.Bijector:
-        """Returns what the coarser scales do with the half of the channels that is kept."""
+        """Returns the bijector of the coarser scales, which acts on half of the channels."""
         kept = shape[2] // 2
         inner = bijectors.Compose(self.level((shape[0], shape[1], kept), levels - 1))
         return bijectors.Partial(inner, kept)
@@ -71,12 +71,13 @@ class ImagePlan(abc.ABC):
         """Returns a coupling on a new network.
 
         Args:
-          mask: of the channels, `[C]`, or of the pixels, `[H, W, 1]`.
+          mask: mask of the channels, `[C]`, or of the pixels, `[H, W, 1]`.
           channels: number of channels, C.
-          hidden: width of the network; `None` for a single convolution.
-          transformer: of the coupling.
+          hidden: number of channels of the network's hidden layers; `None` for a single
+            convolution.
+          transformer: transformer of the coupling.
         """
-        # Under a mask of pixels the network sees all channels, and moves all.
+        # With a mask of pixels, input and output of the network have all channels.
         visible, moved = (int(mask.sum()), int((~mask).sum())) if mask.ndim == 1 else [channels] * 2
         network = ConvNet(
             [moved, transformer.params_size],
@@ -93,7 +94,7 @@ class ImagePlan(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GlowPlan(ImagePlan):
-    """What a Glow is made of."""
+    """The plan of a Glow."""
 
     num_steps: Sequence[int]
     learned_prior: bool
@@ -120,11 +121,11 @@ class GlowPlan(ImagePlan):
         ]
 
     def _prior(self, visible: int, channels: int) -> tfb.Bijector:
-        """Returns a learned prior: an affine coupling whose one convolution sees some channels."""
+        """Returns a learned prior: an affine coupling whose network is a single convolution."""
         return self.coupling(masks.prefix_mask(channels, visible), channels, None, Affine())
 
     def _top(self, channels: int) -> list[tfb.Bijector]:
-        """Returns what gives the coarsest noise a mean and a scale for each context."""
+        """Returns the mean and scale of the coarsest noise as a function of the context, if any."""
         if self.context_shape is None or not self.learned_prior:
             return []
         return [self._prior(0, channels)]
@@ -132,7 +133,7 @@ class GlowPlan(ImagePlan):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RealNVPPlan(ImagePlan):
-    """What a multi-scale Real NVP is made of."""
+    """The plan of a multi-scale Real NVP."""
 
     num_couplings: int
     batch_norm: bool

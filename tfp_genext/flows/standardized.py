@@ -1,4 +1,4 @@
-"""Flows of data at their own scale."""
+"""Flows with standardised data."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tfp_genext.distributions.scale_place import in_distribution, new_scale, set
 
 
 def standardized(distribution: tfd.Distribution, x: Any) -> tfd.Distribution:
-    """Returns a density of data at their own scale, whose inside sees them standardised.
+    """Returns the density of unscaled data, given a density of standardised data.
 
         log p(x) = log p_0((x - mean) / std) - sum(log(std))
 
-    Mean and standard deviation of each column of `x`, along the last axis, go into a
-    `gx.bijectors.Standardize` beneath fixed outer bijectors such as `tfb.Exp`. A column that does
-    not vary keeps the scale 1. `DensityModel.adapt` does the same for a model.
+    A `gx.bijectors.Standardize` with the mean and standard deviation of each column of `x` is
+    inserted beneath fixed outer bijectors such as `tfb.Exp`. Columns are on the last axis. A
+    constant column keeps the scale 1. `DensityModel.adapt` does the same for a model.
 
     Args:
-      distribution: a flow, or another density of real numbers; it is not changed, shares its
-        variables with what is returned, and goes on speaking of standardised data itself.
+      distribution: a flow, or another density of real numbers. It is not changed, and shares its
+        variables with the result.
       x: data `[N, *event_shape]`.
 
     Returns:
       A `tfd.Distribution` of the same event shape.
 
     Raises:
-      TypeError: if `distribution` is not a `tfd.Distribution`, or `x` of another dtype.
-      ValueError: if `x` is of another shape, empty, or not finite.
+      TypeError: if `distribution` is not a `tfd.Distribution`, or `x` has another dtype.
+      ValueError: if `x` has another shape, is empty or is not finite.
 
     Example:
 

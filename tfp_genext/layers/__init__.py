@@ -1,4 +1,4 @@
-"""Keras layers that prepare data."""
+"""Keras layers that preprocess data."""
 
 from tfp_genext.core.public_names import face
 from tfp_genext.layers.binarize import Binarize

@@ -1,4 +1,4 @@
-"""Pixels as draws of zeros and ones."""
+"""Random binarisation of grey-scale images."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import tensorflow as tf
 from tfp_genext.core import checks
 from tfp_genext.layers.noise import NoisyPixels
 
-# Steps of intensity that the fixed draws tell apart.
+# Number of intensities that give different fixed draws.
 _STEPS = 2**16
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class Binarize(NoisyPixels):
-    """Draws zeros and ones whose probabilities are the intensities of pixels.
+    """Draws binary pixels whose probabilities are the grey values.
 
         y ~ Bernoulli(x / scale)
 
-    In training the draws are fresh at each call, the dynamic binarisation of Burda et al., 2016
-    [1]. In `evaluate` and `predict` they are a fixed function of the image: the same for any order
-    of the rows and any size of the batches.
+    In training each call draws new values, the dynamic binarisation of Burda et al., 2016,
+    arXiv:1509.00519. In `evaluate` and `predict` the result is a fixed function of the image. It
+    does not depend on the order of the rows or the batch size.
 
     Args:
-      scale: the intensity that is 1 for certain. Default: 255.
-      seed: of the draws; an integer. Default: 0.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      scale: the intensity with probability 1. Default: 255.
+      seed: seed of the draws, an integer. Default: 0.
+      **kwargs: arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
       x: intensities `[N, ...]`, from 0 to `scale`, of any dtype.
-      training: whether the draws are fresh. Default: `False`.
+      training: whether to draw new values. Default: `False`.
 
     Returns:
       Zeros and ones, of the shape of x and the layer's variable dtype.
 
     Raises:
-      ValueError: for a scale that is not above 0; for numbers beyond 0 and `scale`, and for
-        intensities that are scaled to 0 ... 1 already while `scale` is not 1, eagerly and in all
-        that models are given. A graph of one's own raises `tf.errors.InvalidArgumentError` for
-        numbers beyond 0 and `scale`, and under XLA nothing.
+      ValueError: if `scale` is not above 0. In eager calls and in models, also if x is outside
+        [0, scale], or x is already scaled to [0, 1] although `scale` is not 1.
+      tf.errors.InvalidArgumentError: in other graphs, if x is outside [0, scale]. XLA does not
+      check.
 
     Example:
 
@@ -52,11 +52,6 @@ class Binarize(NoisyPixels):
     images = np.full([5, 28, 28, 1], 128, np.uint8)
     assert set(np.unique(gx.layers.Binarize()(images))) == {0.0, 1.0}
     ```
-
-    #### References
-
-    [1]: Yuri Burda, Roger Grosse, Ruslan Salakhutdinov. Importance Weighted Autoencoders. 2016.
-         https://arxiv.org/abs/1509.00519
     """
 
     def __init__(self, scale: float = 255.0, *, seed: int = 0, **kwargs: Any) -> None:
@@ -70,7 +65,7 @@ class Binarize(NoisyPixels):
         return tf.cast(noise < intensity, self.variable_dtype)
 
     def assertions(self, x: tf.Tensor) -> list[tf.Operation]:
-        """Returns operations that raise, if a graph runs them, for numbers beyond 0 and `scale`."""
+        """Returns graph assertions that x is in [0, scale]."""
         exact = tf.cast(x, tf.float64)
         expected = f"`x` must hold intensities from 0 to {self.scale:g}"
         return [
@@ -79,7 +74,7 @@ class Binarize(NoisyPixels):
         ]
 
     def check_values(self, x: np.ndarray) -> None:
-        """Raises `ValueError` if an array holds numbers that are not intensities."""
+        """Raises `ValueError` if an array holds numbers outside [0, scale]."""
         if self.scale > 1.0 and x.size and 0.0 < x.max() <= 1.0:
             low, high = float(x.min()), float(x.max())
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Noise that turns whole numbers into a density's data."""
+"""Dequantisation of integer data by uniform noise."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from tfp_genext.layers.noise import NoisyPixels
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class Dequantize(NoisyPixels):
-    """Adds noise, uniform on [0, 1), to whole numbers such as the pixels of an image.
+    """Adds noise, uniform on [0, 1), to integers such as pixels.
 
         y = x + u
 
-    The density of y on the scale of x, averaged over the noise, bounds the probability of x from
-    below; nats and bits/dim of images so mean the same for all models (Theis et al., 2016 [1]).
-    `inverse(y) = floor(y)` takes the noise away again: samples of a model with this layer as
-    `preprocessing` are whole numbers, at home and in exports.
+    The expected log-density of y, on the scale of x, is a lower bound of log P(x). Nats and
+    bits/dim of all models with this layer are therefore comparable (Theis et al., 2016 [1]).
+    `inverse(y) = floor(y)` removes the noise: samples of a model with this layer as `preprocessing`
+    are integers, also in exports.
 
-    In training the noise is fresh at each call. In `evaluate` and `predict` it is a fixed function
-    of the image and the position: the same for any order of the rows and any size of the batches.
+    In training each call draws new noise. In `evaluate` and `predict` the noise is a fixed function
+    of the image and the position. It does not depend on the order of the rows or the batch size.
 
     Args:
-      num_values: how many values there are: x is in 0 ... num_values - 1. Default: 256.
-      seed: of the noise; an integer. Default: 0.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      num_values: number of values; x is in 0 ... num_values - 1. Default: 256.
+      seed: seed of the noise, an integer. Default: 0.
+      **kwargs: arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
-      x: whole numbers `[N, ...]` of any dtype.
-      training: whether the noise is fresh. Default: `False`.
+      x: integers `[N, ...]` of any dtype.
+      training: whether to draw new noise. Default: `False`.
 
     Returns:
       Numbers in [0, num_values), of the shape of x and the layer's variable dtype.
 
     Raises:
-      ValueError: for fewer than 2 values; for numbers that are none of the values, eagerly and in
-        all that `DensityModel` is given. A graph of one's own raises
-        `tf.errors.InvalidArgumentError`, and under XLA nothing.
+      ValueError: if `num_values` is below 2. In eager calls and in `DensityModel`, also if x is not
+        an integer in 0 ... num_values - 1.
+      tf.errors.InvalidArgumentError: in other graphs, for such an x. XLA does not check.
 
     Example:
 
@@ -70,26 +70,26 @@ class Dequantize(NoisyPixels):
         dtype = tf.as_dtype(self.variable_dtype)
         x = self.checked(x)
         noise = self.noise(x, training)
-        # So coarse that no sum is rounded up to the next value.
+        # Noise is rounded down so coarsely that no sum is rounded up to the next integer.
         digits = checks.finfo(dtype).nmant + 1 - (self.num_values - 1).bit_length()
         return tf.cast(x, dtype) + tf.floor(noise * 2.0**digits) / 2.0**digits
 
     def inverse(self, y: Any) -> Any:
-        """Returns the whole numbers whose noisy versions are y: `min(floor(y), num_values - 1)`.
+        """Removes the noise: floor(y), clipped to 0 ... num_values - 1.
 
-        What a model draws below 0 becomes 0. Of what the layer returns it is the exact inverse.
+        It is the exact inverse of the layer. Samples of a model outside the range are clipped.
 
         Args:
           y: numbers `[..., *event]` of a floating dtype.
 
         Returns:
-          Whole numbers from 0 to `num_values - 1`, of the shape and dtype of y.
+          Integers from 0 to `num_values - 1`, of the shape and dtype of y.
         """
         y = tf.convert_to_tensor(y)
         return tf.clip_by_value(tf.floor(y), 0, self.num_values - 1)
 
     def assertions(self, x: tf.Tensor) -> list[tf.Operation]:
-        """Returns what raises, where a graph runs it, for numbers that are none of the values."""
+        """Returns graph assertions that x is an integer in 0 ... num_values - 1."""
         exact = tf.cast(x, tf.float64)
         expected = f"`x` must hold whole numbers from 0 to {self.num_values - 1}"
         return [
@@ -99,7 +99,7 @@ class Dequantize(NoisyPixels):
         ]
 
     def check_values(self, x: np.ndarray) -> None:
-        """Raises `ValueError` where an array holds numbers that are none of the values."""
+        """Raises `ValueError` if an array holds other numbers than 0 ... num_values - 1."""
         wrong = np.count_nonzero((x < 0) | (x >= self.num_values) | (x != np.floor(x)))
         if wrong:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Undoing what a preprocessing layer does to data."""
+"""Inversion of preprocessing layers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import keras
 
 
 def undone(layer: keras.layers.Layer | None, events: Any) -> Any:
-    """Returns events of a model as data that its preprocessing layer takes.
+    """Applies the inverse of a preprocessing layer to events of a model.
 
-    A layer that changes the units of data, or their kind, has a method `inverse`, from what the
-    layer returns back to data, of any leading dimensions: `gx.layers.Dequantize.inverse` gives
-    whole numbers. Layers without it are taken to change neither. Those of a `keras.Sequential` are
-    undone from the last to the first.
+    A layer that changes the units or the type of the data must have a method `inverse`, which maps
+    its output to data for any leading dimensions. An example is `gx.layers.Dequantize.inverse`.
+    Layers without this method are assumed to change neither. The layers of a `keras.Sequential`
+    are inverted from the last to the first.
 
     Args:
-      layer: the preprocessing, or `None`.
-      events: `[..., *event]`, as the layer returns them.
+      layer: the preprocessing layer, or `None`.
+      events: output of the layer, `[..., *event]`.
     """
     if isinstance(layer, keras.Sequential):
         for part in reversed(layer.layers):
@@ -28,7 +28,7 @@ def undone(layer: keras.layers.Layer | None, events: Any) -> Any:
 
 
 def can_undo(layer: keras.layers.Layer | None) -> bool:
-    """Tells whether a layer, or a part of a `keras.Sequential`, has a method `inverse`."""
+    """Tells whether a layer, or a layer of a `keras.Sequential`, has a method `inverse`."""
     if isinstance(layer, keras.Sequential):
         return any(map(can_undo, layer.layers))
     return getattr(layer, "inverse", None) is not None

@@ -235,7 +235,7 @@ class DensityModel(CheckedModel):
 
     @functools.cached_property
     def _has_density(self) -> bool:
-        return adaptation.continuous(self.distribution)
+        return adaptation.is_continuous(self.distribution)
 
     def _residuals(self, x: tf.Tensor, context: Any) -> tf.Tensor | None:
         return adaptation.residuals(contexts.of(self.distribution).bind(context), x)
@@ -245,7 +245,7 @@ class DensityModel(CheckedModel):
 
     def _adapt(self, moments: ColumnMoments) -> None:
         place = adaptation.scale_place(self.distribution)
-        shifts = adaptation.moves(self.distribution)
+        shifts = adaptation.can_shift(self.distribution)
         if place.present is not None:
             set_scale(place.present, moments, shifts=shifts)
             return

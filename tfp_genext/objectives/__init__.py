@@ -1,4 +1,4 @@
-"""What generative models minimise: bounds of the likelihood, and the two sides of a game."""
+"""Training objectives: lower bounds of the log-likelihood, and adversarial losses."""
 
 from tfp_genext.core.public_names import face
 from tfp_genext.objectives.adversarial import (

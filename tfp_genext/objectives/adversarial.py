@@ -1,4 +1,4 @@
-"""The games of a generator and a discriminator."""
+"""Adversarial losses of a generator and a discriminator."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tfp_genext.saving.plain import PlainData
 
 @dataclasses.dataclass(frozen=True)
 class Adversarial(PlainData, abc.ABC):
-    """What the two players of a GAN minimise; abstract.
+    """Base class of the losses of a GAN's discriminator and generator.
 
-    r and f are the discriminator's scores of data and of samples, numbers without bounds, `[N]`.
+    r and f are the discriminator's unbounded scores (logits) of data and of samples, `[N]`.
 
     Args:
-      penalty: on the slope of the discriminator, such as `gx.objectives.ZeroCentered(1.0)`.
+      penalty: gradient penalty, such as `gx.objectives.ZeroCentered(1.0)`. Default: none.
     """
 
     penalty: Penalty | None = dataclasses.field(default=None, kw_only=True)
 
-    # Whether the generator's loss looks at scores of data too.
+    # Whether the generator's loss also depends on the scores of data.
     compares: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -36,14 +36,14 @@ class Adversarial(PlainData, abc.ABC):
 
     @abc.abstractmethod
     def discriminator_loss(self, real: Any, fake: Any) -> tf.Tensor:
-        """Returns what the discriminator minimises, `[N]`, of scores r and f."""
+        """Returns the discriminator's loss, `[N]`, given scores r and f."""
 
     @abc.abstractmethod
     def generator_loss(self, real: Any, fake: Any) -> tf.Tensor:
-        """Returns what the generator minimises, `[N]`, of scores r and f."""
+        """Returns the generator's loss, `[N]`, given scores r and f."""
 
     def scored(self, critic: Critic, real: tf.Tensor, fake: tf.Tensor, seed: Any) -> Scored:
-        """Returns the scores of data and samples, and the penalty that they are priced with."""
+        """Returns the scores of data and samples, and the gradient penalty."""
         if self.penalty is not None:
             return self.penalty.scored(critic, real, fake, seed)
         scores = critic(real)
@@ -52,7 +52,7 @@ class Adversarial(PlainData, abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class _Logistic(Adversarial):
-    """A discriminator that tells data from samples by logistic regression; abstract."""
+    """Base class of losses whose discriminator is a logistic regression of data against samples."""
 
     def discriminator_loss(self, real: Any, fake: Any) -> tf.Tensor:
         return tf.nn.softplus(-_tensor(real)) + tf.nn.softplus(_tensor(fake))
@@ -61,17 +61,18 @@ class _Logistic(Adversarial):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class Minimax(_Logistic):
-    """The game as it was first written down: both players play for one value.
+    """The original minimax game, in which both players optimise the same value.
 
         V = E log D(x) + E log(1 - D(G(z))),   D = sigmoid of the score
         discriminator   -log sigmoid(r) - log(1 - sigmoid(f))
         generator        log(1 - sigmoid(f))
 
-    At the best discriminator V = 2 * JS(data, samples) - log 4 (Goodfellow et al., 2014 [1]). The
-    generator's gradient dies where the discriminator is sure; `NonSaturating` mends that.
+    For the optimal discriminator V = 2 * JS(data, samples) - log 4 (Goodfellow et al., 2014 [1]).
+    The generator's gradient vanishes when the discriminator is confident. `NonSaturating` avoids
+    this.
 
     Args:
-      penalty: on the slope of the discriminator. Default: none.
+      penalty: gradient penalty of the discriminator. Default: none.
 
     Example:
 
@@ -93,7 +94,7 @@ class Minimax(_Logistic):
         return -tf.nn.softplus(_tensor(fake))
 
     def value(self, real: Any, fake: Any) -> tf.Tensor:
-        """Returns V, of scores of data and of samples, in nats."""
+        """Returns V, in nats, from scores of data and of samples."""
         of_data = tf.reduce_mean(-tf.nn.softplus(-_tensor(real)))
         return of_data + tf.reduce_mean(-tf.nn.softplus(_tensor(fake)))
 
@@ -101,15 +102,15 @@ class Minimax(_Logistic):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class NonSaturating(_Logistic):
-    """Logistic scores, and a generator that raises the odds of its samples.
+    """The logistic discriminator with a generator that maximises the log-odds of its samples.
 
         discriminator   -log sigmoid(r) - log(1 - sigmoid(f))
         generator       -log sigmoid(f)
 
-    (Goodfellow et al., 2014, section 3 [1]).
+    (Goodfellow et al., 2014, section 3, arXiv:1406.2661).
 
     Args:
-      penalty: on the slope of the discriminator. Default: none.
+      penalty: gradient penalty of the discriminator. Default: none.
 
     Example:
 
@@ -119,11 +120,6 @@ class NonSaturating(_Logistic):
     loss = gx.objectives.NonSaturating().generator_loss(real=[0.0], fake=[0.0])
     assert abs(float(loss[0]) - 0.6931) < 1e-4
     ```
-
-    #### References
-
-    [1]: Ian J. Goodfellow et al. Generative Adversarial Networks. 2014.
-         https://arxiv.org/abs/1406.2661
     """
 
     def generator_loss(self, real: Any, fake: Any) -> tf.Tensor:
@@ -134,7 +130,7 @@ class NonSaturating(_Logistic):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class LeastSquares(Adversarial):
-    """Scores as regressions to 1 and 0.
+    """Least-squares losses: scores are regressed to 1 for data and 0 for samples.
 
         discriminator   ((r - 1)^2 + f^2) / 2
         generator       (f - 1)^2 / 2
@@ -142,7 +138,7 @@ class LeastSquares(Adversarial):
     (Mao et al., 2017 [1]).
 
     Args:
-      penalty: on the slope of the discriminator. Default: none.
+      penalty: gradient penalty of the discriminator. Default: none.
 
     Example:
 
@@ -170,16 +166,16 @@ class LeastSquares(Adversarial):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class Wasserstein(Adversarial):
-    """The earth mover's distance, by a critic held to slope 1 by its penalty.
+    """The Wasserstein distance, by a critic whose gradient norm is penalised towards 1.
 
         discriminator   f - r
         generator       -f
 
-    (Arjovsky et al., 2017 [1]; Gulrajani et al., 2017 [2]). It asks for several steps of the
-    discriminator to one of the generator.
+    (Arjovsky et al., 2017 [1]; Gulrajani et al., 2017 [2]). The discriminator needs several steps
+    for each step of the generator.
 
     Args:
-      penalty: on the slope of the critic. Default: `gx.objectives.OneCentered(10.0)`.
+      penalty: gradient penalty of the critic. Default: `gx.objectives.OneCentered(10.0)`.
 
     Example:
 
@@ -211,7 +207,7 @@ class Wasserstein(Adversarial):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class Hinge(Adversarial):
-    """Scores with margins, beyond which the discriminator has no more to gain.
+    """Hinge losses: scores of the discriminator saturate beyond a margin.
 
         discriminator   max(0, 1 - r) + max(0, 1 + f)
         generator       -f
@@ -219,7 +215,7 @@ class Hinge(Adversarial):
     (Lim and Ye, 2017 [1]).
 
     Args:
-      penalty: on the slope of the discriminator. Default: none.
+      penalty: gradient penalty of the discriminator. Default: none.
 
     Example:
 
@@ -246,16 +242,17 @@ class Hinge(Adversarial):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class Relativistic(Adversarial):
-    """Each sample against a datum: who scores higher; no mode can be left out at no price.
+    """Relativistic pairing losses (R3GAN): each sample is scored against a real point.
 
         discriminator   -log sigmoid(r - f)
         generator       -log sigmoid(f - r)
 
-    Data and samples are paired as they come (Jolicoeur-Martineau, 2019 [1]). With the penalties R1
-    and R2 training converges locally (Huang et al., 2024 [2]).
+    Data and samples are paired in the order of the batch (Jolicoeur-Martineau, 2019 [1]). Pairing
+    penalises dropped modes. With the gradient penalties R1 and R2 training converges locally (Huang
+    et al., 2024 [2]).
 
     Args:
-      penalty: on the slope of the discriminator. Default: `gx.objectives.ZeroCentered(0.1)`.
+      penalty: gradient penalties R1 and R2. Default: `gx.objectives.ZeroCentered(0.1)`.
 
     Example:
 

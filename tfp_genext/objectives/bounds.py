@@ -1,4 +1,4 @@
-"""Lower bounds of the log-likelihood, by which a VAE is trained."""
+"""Lower bounds of the log-likelihood, the training objectives of a VAE."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SCORE_FUNCTION = (
 
 
 class Terms(NamedTuple):
-    """What a bound says of each row of a batch, in nats.
+    """The terms of a bound for each row of a batch, in nats.
 
     Fields:
-      loss: `[N]`, to be minimised; its gradient is the estimator's.
+      loss: `[N]`, to be minimised; its gradient is the gradient estimator of the bound.
       reconstruction: -E_q log p(x | z), `[N]`.
       kl: KL(q || p), or an estimate of it, `[N]`.
     """
@@ -37,10 +37,10 @@ class Terms(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Bound(PlainData, abc.ABC):
-    """A lower bound of log p(x) that a VAE is trained by; abstract.
+    """Base class of lower bounds of log p(x) that train a VAE.
 
     Args:
-      num_samples: latents drawn for each row.
+      num_samples: number of latent samples for each row.
     """
 
     num_samples: int
@@ -50,20 +50,20 @@ class Bound(PlainData, abc.ABC):
 
     @abc.abstractmethod
     def terms(self, inference: Inference, *, seed: Any, step: Any) -> Terms:
-        """Returns what the bound says of each row.
+        """Returns the terms of the bound for each row.
 
         Args:
           inference: posterior, prior and likelihood of a batch.
           seed: a stateless seed.
-          step: how many steps of training were taken, for schedules.
+          step: number of training steps so far, for schedules.
         """
 
     def check(self, *, reparameterized: bool, kl_formula: bool) -> None:
-        """Raises `ValueError` where the bound does not serve a posterior.
+        """Raises `ValueError` if the bound cannot train the given posterior.
 
         Args:
-          reparameterized: whether gradients pass through its samples.
-          kl_formula: whether TFP knows its KL to the prior.
+          reparameterized: whether gradients pass through the posterior's samples.
+          kl_formula: whether TFP has a formula of its KL divergence from the prior.
         """
         del kl_formula
         if not reparameterized and self.num_samples < 2:
@@ -73,27 +73,27 @@ class Bound(PlainData, abc.ABC):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class ELBO(Bound):
-    """The evidence lower bound, with a weight on its KL term and free bits on request.
+    """The evidence lower bound, with an optional weight of the KL term and free bits.
 
         ELBO(x) = E_q log p(x | z) - KL(q(z | x) || p(z))  <=  log p(x)
         loss(x) = -1/K sum_k log p(x | z_k) + beta * KL,      z_k ~ q(z | x)
 
-    The KL is a formula where TFP knows one, and the mean of log q(z_k | x) - log p(z_k) otherwise
-    (Kingma and Welling, 2014 [1]). Gradients pass through the latents where these are
-    reparameterised; where not, as with discrete ones, they are those of the score function with the
-    mean of the other samples as baseline.
+    The KL divergence is computed by TFP's formula if there is one, and otherwise estimated by the
+    mean of log q(z_k | x) - log p(z_k) (Kingma and Welling, 2014 [1]). If the latents are
+    reparameterised, gradients pass through them. If not, as for discrete latents, the gradient is
+    the score-function estimator with the mean of the other samples as the baseline.
 
     Args:
       num_samples: K. Default: 1.
       beta: weight of the KL, a number of at least 0 (Higgins et al., 2017 [2]), or a schedule of
         the training step from `keras.optimizers.schedules`, such as a warm-up. Default: 1.
-      free_bits: nats of KL for each entry of a latent that cost nothing, on average over the
-        batch; where the entries are not independent, that many times their number for the whole
-        latent (Kingma et al., 2016 [3]). Default: 0.
+      free_bits: KL in nats below which an entry of the latent is not penalised, on average over the
+        batch. If the entries are not independent, the limit applies to the whole latent and is
+        multiplied by their number (Kingma et al., 2016 [3]). Default: 0.
 
     Raises:
-      TypeError, ValueError: for values out of range; by the model, for fewer than 2 samples where
-        the posterior is not reparameterised.
+      TypeError, ValueError: if a value is out of range. The model raises ValueError if the
+        posterior is not reparameterised and `num_samples` is below 2.
 
     Example:
 
@@ -133,7 +133,7 @@ class ELBO(Bound):
 
     def terms(self, inference: Inference, *, seed: Any, step: Any) -> Terms:
         kl = inference.kl()
-        if kl is not None and inference.reparameterized:  # Nobody needs log q.
+        if kl is not None and inference.reparameterized:  # log q is not needed.
             z = inference.sample(self.num_samples, seed)
             return self._terms(inference, inference.log_likelihood(z), kl, step)
         drawn = inference.draw(self.num_samples, seed)
@@ -164,12 +164,12 @@ class ELBO(Bound):
     def _sampled_kl(self, inference: Inference, drawn: Draws) -> tf.Tensor:
         log_posterior = drawn.log_posterior
         if not inference.reparameterized:
-            # Its own gradient is 0 on average: nothing but noise beside the score function's.
+            # Its gradient is 0 on average, so it would only add noise to the score function.
             log_posterior = tf.stop_gradient(log_posterior)
         return log_posterior - inference.log_prior(drawn.z)
 
     def _priced(self, kl: tf.Tensor, inference: Inference) -> tf.Tensor:
-        """Returns the KL as it is paid for, `[N]` or `[]`."""
+        """Returns the KL term with free bits, `[N]` or `[]`."""
         if not self.free_bits:
             return _sum_of_rows(kl)
         entries = inference.posterior.event_shape.num_elements() if kl.shape.rank == 1 else 1
@@ -182,24 +182,24 @@ class ELBO(Bound):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class ImportanceWeighted(Bound):
-    """The importance-weighted bound of K samples, which rises to log p(x) with K.
+    """The importance-weighted bound of K samples, which tends to log p(x) for large K.
 
         L_K(x) = E log(1/K sum_k w_k),   w_k = p(x, z_k) / q(z_k | x),   z_k ~ q(z | x)
 
-    The loss is -L_K (Burda et al., 2016 [1]). Gradients pass through the latents where these are
-    reparameterised; where not, they are those of VIMCO, whose baselines are the geometric means of
-    the other weights (Mnih and Rezende, 2016 [2]). The more samples, the weaker the encoder's
-    gradient beside its noise; the doubly reparameterised one has no such weakness (Tucker et al.,
-    2019 [3]).
+    The loss is -L_K (Burda et al., 2016 [1]). If the latents are reparameterised, gradients pass
+    through them. If not, the gradient is that of VIMCO, with geometric means of the other weights
+    as baselines (Mnih and Rezende, 2016 [2]). The signal-to-noise ratio of the encoder's gradient
+    falls with K, except for the doubly reparameterised gradient (Tucker et al., 2019 [3]).
 
     Args:
       num_samples: K.
-      doubly_reparameterized: whether the gradient of the posterior is the doubly reparameterised
-        one, at the price of one more gradient of log p(x, z) with respect to z. Default: `False`.
+      doubly_reparameterized: whether to use the doubly reparameterised gradient of the posterior,
+        which costs one more gradient of log p(x, z) with respect to z. Default: `False`.
 
     Raises:
-      TypeError, ValueError: for values out of range; by the model, for fewer than 2 samples, or
-        doubly reparameterised gradients, where the posterior is not reparameterised.
+      TypeError, ValueError: if a value is out of range. The model raises ValueError if the
+        posterior is not reparameterised, and `num_samples` is below 2 or `doubly_reparameterized`
+        is set.
 
     Example:
 
@@ -240,7 +240,7 @@ class ImportanceWeighted(Bound):
         return self._terms(loss, log_likelihood, log_prior, drawn.log_posterior)
 
     def _doubly_reparameterized(self, inference: Inference, z: tf.Tensor) -> Terms:
-        """Has the model's gradient come by log p, and the posterior's by the latents alone."""
+        """Returns terms whose loss has the doubly reparameterised gradient."""
         given = tf.stop_gradient(z)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(given)
@@ -267,7 +267,7 @@ class ImportanceWeighted(Bound):
 
 
 def _score_function(reward: tf.Tensor, log_posterior: tf.Tensor) -> tf.Tensor:
-    """Returns zeros `[N]` whose gradient is that of the score function for a mean reward."""
+    """Returns zeros `[N]` whose gradient is the score-function estimator for a mean reward."""
     number = tf.cast(tf.shape(reward)[0], reward.dtype)
     others = (tf.reduce_sum(reward, axis=0) - reward) / (number - 1.0)
     surrogate = -tf.reduce_mean(tf.stop_gradient(reward - others) * log_posterior, axis=0)
@@ -275,7 +275,7 @@ def _score_function(reward: tf.Tensor, log_posterior: tf.Tensor) -> tf.Tensor:
 
 
 def _vimco(log_joint: tf.Tensor, drawn: Draws) -> tf.Tensor:
-    """Returns the loss `[N]` by `tfp.vi`, of what was drawn and computed already."""
+    """Returns the VIMCO loss `[N]` of `tfp.vi`, from latents and densities already computed."""
     return tfp.vi.monte_carlo_variational_loss(
         lambda z: log_joint[:, tf.newaxis],
         _Drawn(drawn),
@@ -285,7 +285,7 @@ def _vimco(log_joint: tf.Tensor, drawn: Draws) -> tf.Tensor:
 
 
 class _Drawn:
-    """A posterior, as `tfp.vi` asks for one, that gives the samples it was asked before."""
+    """A posterior for `tfp.vi` that returns samples and densities already computed."""
 
     reparameterization_type = tfp.distributions.NOT_REPARAMETERIZED
 

@@ -1,8 +1,8 @@
-"""Random draws that do not depend on how many replicas share a batch.
+"""Random draws that do not depend on the number of replicas that share a batch.
 
-Under `tf.distribute` each replica holds a part of the rows, and all of them the same seed. A
-replica draws the noise of the whole batch and keeps what belongs to its rows: so a step on several
-devices is the step of one. Noise is cheap beside the networks that it goes through.
+Under `tf.distribute` each replica has a part of the rows, and all replicas have the same seed. A
+replica therefore draws the noise of the whole batch and keeps that of its rows, so that a step on
+several devices equals the step on one. Drawing noise is cheap compared to the networks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tfp_genext.core import replicas
 
 
 def sample(distribution: tfd.Distribution, number: Any, seed: Any) -> tf.Tensor:
-    """Returns samples `[number, *batch, *event]`, the batch `[rows]` being this replica's rows."""
+    """Returns samples `[number, *batch, *event]`, for this replica's rows of the batch."""
     if replicas.number() == 1:
         return _sample(distribution, [number], seed)
     own = replicas.share(distribution.batch_shape_tensor()[0])
@@ -26,7 +26,8 @@ def sample(distribution: tfd.Distribution, number: Any, seed: Any) -> tf.Tensor:
         shape = tf.concat([[number, own.total], distribution.event_shape_tensor()], axis=0)
         noise = _normal(shape, seed, distribution.dtype)
         return normal.loc + normal.scale * noise[:, own.before : own.before + own.rows]
-    # Of other kinds equal parts alone can have what one would draw; unequal ones have their own.
+    # Other distributions match the draws of a single device only if all parts have equal size.
+    # Otherwise each replica gets its own seed.
     even = own.total == replicas.number() * own.rows
     seed = tf.where(even, seed, tf.random.experimental.stateless_fold_in(seed, own.before + 1))
     drawn = _sample(distribution, [number, replicas.number()], seed)
@@ -36,16 +37,16 @@ def sample(distribution: tfd.Distribution, number: Any, seed: Any) -> tf.Tensor:
 def sample_rows(distribution: tfd.Distribution, rows: Any, seed: Any) -> tf.Tensor:
     """Returns samples `[rows, *event]` of a single distribution, for this replica's rows."""
     own = replicas.share(rows)
-    # The first of many samples are those of few: they take the numbers of a generator in turn.
+    # Drawing more rows keeps the first ones, because generators produce numbers in order.
     return _sample(distribution, [own.before + own.rows], seed)[own.before :]
 
 
 def sample_and_log_prob(
     distribution: tfd.Distribution, number: Any, seed: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns what `sample` does, and log-densities `[number, *batch]`."""
+    """Returns samples as `sample` does, and their log-densities `[number, *batch]`."""
     if _is_flow(distribution):
-        # From below: a flow whose inverse is dear must not be asked for it.
+        # From the base upwards, because the inverse of a flow may be expensive.
         z, log_prob = sample_and_log_prob(distribution.distribution, number, seed)
         event_ndims = len(distribution.distribution.event_shape)
         x = distribution.bijector.forward(z)
@@ -55,7 +56,7 @@ def sample_and_log_prob(
 
 
 def entries(distribution: tfd.Distribution) -> tfd.Distribution | None:
-    """Returns the distributions of the entries of an event, where these are independent."""
+    """Returns the scalar distributions of an event's entries if these are independent."""
     if is_independent(distribution):
         return distribution.distribution
     if isinstance(distribution, tfd.MultivariateNormalDiag):
@@ -66,7 +67,7 @@ def entries(distribution: tfd.Distribution) -> tfd.Distribution | None:
 
 
 def is_independent(distribution: tfd.Distribution) -> bool:
-    """Tells whether a distribution is a `tfd.Independent`, whose class TFP makes in two kinds."""
+    """Tells whether a distribution is a `tfd.Independent`; TFP has two such classes."""
     return hasattr(distribution, "reinterpreted_batch_ndims")
 
 
@@ -91,5 +92,5 @@ def _is_flow(distribution: tfd.Distribution) -> bool:
 
 
 def _normal(shape: tf.Tensor, seed: Any, dtype: tf.DType) -> tf.Tensor:
-    # Named, as XLA's own choice of generator is some fifty times slower on processors.
+    # Explicit, because XLA's default generator is some fifty times slower on CPUs.
     return tf.random.stateless_normal(shape, seed, dtype=dtype, alg="philox")

@@ -1,4 +1,4 @@
-"""Posterior, prior and likelihood of one batch, and what can be said of them."""
+"""Posterior, prior and likelihood of one batch, and quantities computed from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfp_genext.objectives import draws
 
 
 class Draws(NamedTuple):
-    """Latents of a batch and what they weigh.
+    """Latents of a batch with their posterior log-densities.
 
     Fields:
       z: `[K, N, *event]`.
@@ -26,12 +26,12 @@ class Draws(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """What a bound is computed of.
+    """The distributions of one batch from which a bound is computed.
 
     Args:
       posterior: q(z | x), of batch shape `[N]`.
       prior: p(z), of batch shape `[]` or `[N]`.
-      log_likelihood: from latents `[K, N, *event]` to log p(x | z), `[K, N]`.
+      log_likelihood: function from latents `[K, N, *event]` to log p(x | z), `[K, N]`.
     """
 
     posterior: tfd.Distribution
@@ -44,13 +44,13 @@ class Inference:
         return self.posterior.reparameterization_type == tfd.FULLY_REPARAMETERIZED
 
     def sample(self, num_samples: int, seed: Any) -> tf.Tensor:
-        """Returns latents `[K, N, *event]` alone."""
+        """Returns latents `[K, N, *event]` without their densities."""
         return draws.sample(self.posterior, num_samples, seed)
 
     def draw(self, num_samples: int, seed: Any) -> Draws:
         """Returns latents with their posterior log-densities.
 
-        Latents that gradients do not pass through count as given.
+        Latents of a posterior that is not reparameterised are treated as constants.
         """
         if self.reparameterized:
             return Draws(*draws.sample_and_log_prob(self.posterior, num_samples, seed))
@@ -66,21 +66,20 @@ class Inference:
         return self.log_likelihood(drawn.z) + self.log_prior(drawn.z) - drawn.log_posterior
 
     def kl(self) -> tf.Tensor | None:
-        """Returns KL(q || p) where TFP knows a formula, else `None`.
+        """Returns KL(q || p) if TFP has a formula, else `None`.
 
-        Of latents with independent entries it is `[N, *event]`, one for each entry, and otherwise
-        `[N]`.
+        The shape is `[N, *event]` if the entries of the latents are independent, and `[N]` if not.
         """
         posterior, prior = draws.entries(self.posterior), draws.entries(self.prior)
         if posterior is None or prior is None:
             posterior, prior = self.posterior, self.prior
         try:
             return tfd.kl_divergence(posterior, prior)
-        except (NotImplementedError, ValueError):  # `tfd.Sample`s whose shapes are spelled apart.
+        except (NotImplementedError, ValueError):  # `tfd.Sample`s of other ranks.
             return None
 
     def posterior_means(self, num_samples: int, seed: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns two estimates of E[z | x], `[N, *event]`, whose errors do not correlate."""
+        """Returns two estimates of E[z | x], `[N, *event]`, with uncorrelated errors."""
         try:
             mean = tf.cast(self.posterior.mean(), tf.float32)
             return mean, mean

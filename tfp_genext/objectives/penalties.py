@@ -1,4 +1,4 @@
-"""Penalties on how steep a discriminator is."""
+"""Gradient penalties of discriminators."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Critic = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Scored(NamedTuple):
-    """What a discriminator says of a batch.
+    """A discriminator's scores of a batch, and the penalty.
 
     Fields:
       real: scores of data, `[N]`.
@@ -34,14 +34,15 @@ class Scored(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Penalty(PlainData, abc.ABC):
-    """A price on the slope of a discriminator; abstract."""
+    """Base class of penalties on the gradient of a discriminator."""
 
     @abc.abstractmethod
     def scored(self, critic: Critic, real: tf.Tensor, fake: tf.Tensor, seed: Any) -> Scored:
         """Returns scores and penalties.
 
         Args:
-          critic: the discriminator, from `[N, ...]` to scores `[N]`, each of its own row alone.
+          critic: the discriminator, from `[N, ...]` to scores `[N]`. Each score must depend only on
+            its row.
           real: data `[N, ...]`.
           fake: samples `[N, ...]`.
           seed: a stateless seed.
@@ -51,19 +52,20 @@ class Penalty(PlainData, abc.ABC):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class ZeroCentered(Penalty):
-    """The squared slope at data (R1) and at samples (R2).
+    """Penalty on the squared gradient norm at data (R1) and at samples (R2).
 
         gamma / 2 * (|grad D(x)|^2 + |grad D(G(z))|^2)
 
-    With R1 alone the game converges where the plain one circles (Mescheder et al., 2018 [1]); the
-    relativistic one asks for both (Huang et al., 2024 [2]).
+    R1 makes training converge that would otherwise oscillate (Mescheder et al., 2018 [1]). The
+    relativistic losses need both R1 and R2 (Huang et al., 2024 [2]).
 
     Args:
       gamma: weight, above 0.
-      fake: whether samples count too. Default: `True`.
+      fake: whether to penalise the gradient at samples too. Default: `True`.
 
     Raises:
-      TypeError, ValueError: where gamma is not above 0.
+      TypeError: if `gamma` is not a number.
+      ValueError: if `gamma` is not above 0.
 
     Example:
 
@@ -101,17 +103,18 @@ class ZeroCentered(Penalty):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class OneCentered(Penalty):
-    """The distance of the slope from 1, between data and samples: the gradient penalty of WGAN-GP.
+    """The gradient penalty of WGAN-GP, towards norm 1 between data and samples.
 
         weight * (|grad D(y)| - 1)^2,   y = u * x + (1 - u) * G(z),   u uniform on [0, 1)
 
-    The gradient of the norm counts as 0 where the norm is 0 (Gulrajani et al., 2017 [1]).
+    The gradient of the norm is defined as 0 at norm 0 (Gulrajani et al., 2017 [1]).
 
     Args:
       weight: above 0. Default: 10.
 
     Raises:
-      TypeError, ValueError: where the weight is not above 0.
+      TypeError: if `weight` is not a number.
+      ValueError: if `weight` is not above 0.
 
     Example:
 
@@ -142,7 +145,7 @@ class OneCentered(Penalty):
 
 
 def _steepness(critic: Critic, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns scores, and squared norms of their gradients, `[N]` both."""
+    """Returns scores and the squared norms of their gradients, `[N]` both."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         scores = critic(x)
@@ -151,6 +154,6 @@ def _steepness(critic: Critic, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _root(squares: tf.Tensor) -> tf.Tensor:
-    """Returns square roots, whose gradient at 0 is 0."""
+    """Returns square roots whose gradient at 0 is 0."""
     positive = squares > 0.0
     return tf.where(positive, tf.sqrt(tf.where(positive, squares, 1.0)), 0.0)

@@ -257,7 +257,7 @@ def check_servable(distribution: Any, name: str = "distribution") -> None:
             f"Received: batch shape {distribution.batch_shape}, "
             f"event shape {distribution.event_shape}"
         )
-    binding.refuse_hidden(name, distribution)
+    binding.check_no_hidden_context(name, distribution)
 
 
 def _save(module: tf.Module, path: str, signatures: dict[str, Callable]) -> None:

@@ -93,7 +93,7 @@ class DensityFunctions:
         if self._z is not None:
             plain["forward"] = (self.forward, [self._z])
             plain["inverse"] = (self.inverse, [self._x])
-        if adaptation.continuous(self.distribution):
+        if adaptation.is_continuous(self.distribution):
             plain["log_prob_and_gradient"] = (self.log_prob_and_gradient, [self._x])
         # Of what is undone they are not known: the mean of rounded numbers is another one.
         if not self._undoes:

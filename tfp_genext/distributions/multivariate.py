@@ -1,4 +1,4 @@
-"""Heads with dependent entries, and with entries of several kinds."""
+"""Heads of vectors with dependent entries, or with entries of several families."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LEAST_SCALE = 1e-5
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class MultivariateNormalTriL(Head):
-    """A normal vector with any covariance, by a location and a triangular factor.
+    """Normal vectors with full covariance, from a location and a triangular factor.
 
         p(x) = Normal(x; loc, L L^T),   L = fill_triangular(raw), its diagonal softplus(raw) + 1e-5
 
@@ -29,7 +29,8 @@ class MultivariateNormalTriL(Head):
       event_size: D.
 
     Raises:
-      TypeError, ValueError: where it is no integer of at least 1.
+      TypeError: if `event_size` is not an integer.
+      ValueError: if `event_size` is below 1.
 
     Example:
 
@@ -65,20 +66,20 @@ class MultivariateNormalTriL(Head):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class Blockwise(Head):
-    """Vectors whose blocks are of several kinds, one beside the other: a head of heads.
+    """Vectors of concatenated, independent blocks, each with its own head.
 
         p(x) = prod_k p_k(x[block k])
         params = [params of head 1, params of head 2, ...]
 
-    The events are floating, in the dtype of the parameters. It is what a VAE's decoder of columns
-    of several kinds ends in: amounts, shares, counts and classes.
+    Events have the floating-point dtype of the parameters. A typical use is the decoder of a VAE
+    for tables with columns of several types: amounts, shares, counts and classes.
 
     Args:
-      heads: heads of vectors or numbers, in the order of their columns.
+      heads: heads of vectors or single numbers, in the order of their columns.
 
     Raises:
       TypeError: if `heads` is not a sequence of heads.
-      ValueError: if it is empty, or an event of a head has more than one dimension.
+      ValueError: if `heads` is empty, or an event of a head has more than one dimension.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The conditionals of an autoregressive distribution: a masked network, the head of an entry."""
+"""Density and sampling of autoregressive distributions, from a masked network and a head."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tfp_genext.networks.solve import Update
 
 
 class Noise(NamedTuple):
-    """What samples are made of.
+    """The random numbers from which samples are computed.
 
     Fields:
-      u: uniform numbers between 0 and 1, `[..., *event]`.
-      mask: which mask of the network, `[...]`.
+      u: uniform numbers in (0, 1), `[..., *event]`.
+      mask: index of the network's mask, `[...]`.
     """
 
     u: tf.Tensor
@@ -30,49 +30,49 @@ class Noise(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """From parameters and a uniform number to an entry.
+    """Function from parameters and a uniform number to a drawn entry.
 
     Args:
-      head: of an entry.
+      head: head of one entry.
     """
 
     head: Head
 
     def __call__(self, params: Any, u: tf.Tensor) -> tf.Tensor:
         if u.dtype.size >= tf.float32.size:
-            return self.head.from_uniform(_stacked(params), u)
-        # TensorFlow has no quantiles of normal distributions in 16 bits.
-        stacked = tf.cast(_stacked(params), tf.float32)
+            return self.head.from_uniform(_stack_params(params), u)
+        # TensorFlow has no normal quantile function in 16 bits.
+        stacked = tf.cast(_stack_params(params), tf.float32)
         return tf.cast(self.head.from_uniform(stacked, tf.cast(u, tf.float32)), u.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
-class Likeliest:
-    """From parameters to the likeliest entry, whatever the uniform number.
+class Greedy:
+    """Greedy decoding: the most likely entry given the parameters. The uniform number is not used.
 
     Args:
-      head: of an entry.
+      head: head of one entry.
     """
 
     head: Head
 
     def __call__(self, params: Any, u: tf.Tensor) -> tf.Tensor:
-        return tf.cast(self.head.likeliest(_stacked(params)), u.dtype)
+        return tf.cast(self.head.likeliest(_stack_params(params)), u.dtype)
 
 
-def _stacked(params: Any) -> tf.Tensor:
-    """Returns parameters `[..., params_size]`, which networks give in one tensor or in several."""
+def _stack_params(params: Any) -> tf.Tensor:
+    """Returns parameters `[..., params_size]`; networks return them as a tensor or a tuple."""
     return params if tf.is_tensor(params) else tf.stack(params, axis=-1)
 
 
-class Conditionals:
-    """The distributions of all entries, each given those before it.
+class Factorization:
+    """The factorisation of a distribution into one conditional for each entry.
 
     Args:
-      network: the Keras layer that gives the parameters.
-      head: of an entry, or of the event.
-      event_shape: shape of one event. Default: that of the head, or else of the network.
-      validate_args: whether densities assert that entries are in the support, in graphs too.
+      network: the Keras layer that computes the parameters.
+      head: head of one entry, or of the event.
+      event_shape: shape of one event. Default: that of the head, otherwise of the network.
+      validate_args: whether densities also assert in graphs that entries are in the support.
         Default: `False`.
     """
 
@@ -86,8 +86,8 @@ class Conditionals:
     ) -> None:
         self.entry = _checked_entry(network, head)
         self.event = _event_shape(network, head, event_shape)
-        self.seen_event = tuple(getattr(network, "event_shape", self.event))
-        self.network = tracking.track(network, event_ndims=len(self.seen_event))
+        self.network_event = tuple(getattr(network, "event_shape", self.event))
+        self.network = tracking.track(network, event_ndims=len(self.network_event))
         self.num_masks = getattr(network, "num_masks", 1)
         self.dtype = tf.as_dtype(network.variable_dtype)
         self.validate_args = validate_args
@@ -99,11 +99,11 @@ class Conditionals:
 
     @property
     def conditional_event_shape(self) -> tuple[int, ...] | None:
-        """Shape of one context event; `None` where there is no context."""
+        """Shape of one context event; `None` if the network takes no context."""
         return tracking.conditional_event_shape(self.network)
 
     def positions(self) -> np.ndarray:
-        """Returns the place of each entry in the order of a single mask, integers `[*event]`."""
+        """Returns the position of each entry in the order of the only mask, integers `[*event]`."""
         if self.num_masks > 1:
             expected = "1 for there to be an order of the entries"
             raise ValueError(checks.message("num_masks", expected, self.num_masks))
@@ -112,7 +112,7 @@ class Conditionals:
         return found.reshape(self.event)
 
     def log_prob(self, x: tf.Tensor, context: Any) -> tf.Tensor:
-        """Returns the log-density of events `[..., *event]`, the mean density of all masks."""
+        """Returns log-densities of events `[..., *event]`, of the mixture of all masks."""
         found = [self.log_prob_under(mask, x, context) for mask in range(self.num_masks)]
         if self.num_masks == 1:
             return found[0]
@@ -123,7 +123,7 @@ class Conditionals:
         return self.log_prob_given(self._params(x, context, mask), x)
 
     def log_prob_given(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        """Returns the sum of the log-densities of all entries given their parameters."""
+        """Returns the sum over entries of the log-densities given their parameters."""
         entries = self.entry(params)
         if self.validate_args:
             entries = entries.copy(validate_args=True)
@@ -134,7 +134,7 @@ class Conditionals:
         )
 
     def _assertions(self, x: tf.Tensor) -> list[tf.Operation]:
-        """Returns what raises in a graph for entries that `log_prob` would round."""
+        """Returns graph assertions against entries that `log_prob` would round."""
         if not (self.entry.discrete and x.dtype.is_floating):
             return []
         return [tf.debugging.assert_equal(x, tf.floor(x), "`x` must hold whole numbers")]
@@ -142,40 +142,42 @@ class Conditionals:
     def _params(self, x: tf.Tensor, context: Any, mask: Any = 0) -> tf.Tensor:
         """Returns parameters `[..., *event, params_size]`."""
         options = {"mask_index": mask} if self.num_masks > 1 else {}
-        seen = self._as_seen(tf.cast(x, self.dtype))
-        params = _stacked(self.network(seen, options, **_conditions(context)))
-        return self._in_shape(params, [self.entry.params_size])
+        seen = self._as_network_input(tf.cast(x, self.dtype))
+        params = _stack_params(self.network(seen, options, **_conditions(context)))
+        return self._as_event(params, [self.entry.params_size])
 
     def solve(
         self, update: Update, z: tf.Tensor, context: Any, observed: int = 0
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns events and their parameters, of a network of a single mask.
+        """Returns events and their parameters, for a network with a single mask.
 
         Args:
-          update: from parameters and noise to an entry.
-          z: noise `[..., *event]`; of known entries, their values.
+          update: function from parameters and noise to an entry.
+          z: noise `[..., *event]`, with the values of known entries in their place.
           context: contexts, or `None`.
-          observed: how many entries are known, the first ones in the network's order.
+          observed: number of known entries, the first ones in the network's order.
         """
         if observed == self.size:
             return z, self._params(z, context)
         if not self.network.solves:
-            return self._by_passes(update, z, context, observed)
+            return self._solve_by_passes(update, z, context, observed)
         options = {"observed": observed}
-        x, params = self.network.solve(update, self._as_seen(z), options, **_conditions(context))
-        return self._in_shape(x), self._in_shape(_stacked(params), [self.entry.params_size])
+        x, params = self.network.solve(
+            update, self._as_network_input(z), options, **_conditions(context)
+        )
+        return self._as_event(x), self._as_event(_stack_params(params), [self.entry.params_size])
 
-    def _by_passes(
+    def _solve_by_passes(
         self, update: Update, z: tf.Tensor, context: Any, observed: int
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the same after one pass for each entry that is not known."""
+        """Computes the result of `solve` with one pass of the network for each unknown entry."""
         known = self.positions() < observed
 
         def one_pass(x: tf.Tensor) -> tf.Tensor:
             drawn = update(self._params(x, context), z)
             return tf.where(known, z, drawn)
 
-        # The first pass stands outside the loop, where a layer may still make its variables.
+        # The first pass is outside the loop, because a layer may create its variables in it.
         (x,) = tf.while_loop(
             lambda _: True,
             lambda x: (one_pass(x),),
@@ -185,9 +187,9 @@ class Conditionals:
         return x, self._params(x, context)
 
     def solve_by_mask(self, noise: Noise, context: Any) -> tf.Tensor:
-        """Returns samples, each under the mask that was drawn for it."""
+        """Returns samples, each computed with the mask that was drawn for it."""
         rows = tf.size(noise.mask)
-        u = tf.reshape(noise.u, [rows, *self.seen_event])
+        u = tf.reshape(noise.u, [rows, *self.network_event])
         numbers, masks = tf.range(rows), tf.reshape(noise.mask, [-1])
         owners = tf.dynamic_partition(numbers, masks, self.num_masks)
         contexts = None if context is None else self._for_each(context, noise.mask)
@@ -203,18 +205,18 @@ class Conditionals:
         return tf.reshape(tf.dynamic_stitch(owners, parts), tf.shape(noise.u))
 
     def _for_each(self, context: Any, mask: tf.Tensor) -> tf.Tensor:
-        """Returns the context of each sample that has a mask, one row each."""
+        """Broadcasts contexts to one row for each sample."""
         shape = self.conditional_event_shape or ()
         whole = tf.broadcast_to(context, tf.concat([tf.shape(mask), shape], axis=0))
         return tf.reshape(whole, [-1, *shape])
 
     def checked(self, x: Any, context: Any, where: np.ndarray | None = None) -> tf.Tensor:
-        """Returns events after checking their shape and, in an eager call, their values.
+        """Returns events as a tensor after checking the shape and, in an eager call, the values.
 
         Args:
           x: `[..., *event]`.
-          context: contexts, whose batch shape that of the events goes with, or `None`.
-          where: which entries count, booleans `[*event]`. Default: all.
+          context: contexts, or `None`. Their batch shape must broadcast against that of the events.
+          where: booleans `[*event]`, true for the entries to check. Default: all.
         """
         x = checks.event_after_batch("x", checks.numeric("x", x), self.event)
         checks.broadcasts("x", self._batch(x), self._batch_of_contexts(context))
@@ -225,7 +227,7 @@ class Conditionals:
         return x
 
     def for_each_context(self, x: tf.Tensor, context: Any) -> tf.Tensor:
-        """Returns events `[..., *event]`, at least one for each context."""
+        """Broadcasts events `[..., *event]` to at least one for each context."""
         if context is None:
             return x
         batch, of_contexts = self._batch(x), self._batch_of_contexts(context)
@@ -245,7 +247,7 @@ class Conditionals:
         return context.shape[: context.shape.rank - len(self.conditional_event_shape or ())]
 
     def checked_context(self, value: Any) -> Any:
-        """Returns contexts, none or numbers of the shape that the network takes; variables stay."""
+        """Returns checked contexts in the network's dtype. Variables are returned as they are."""
         if value is None:
             return None
         shape = self.conditional_event_shape
@@ -258,11 +260,11 @@ class Conditionals:
             checks.finite(name, context.numpy())
         return value if isinstance(value, tf.Variable) else tf.cast(context, self.dtype)
 
-    def _as_seen(self, x: tf.Tensor) -> tf.Tensor:
-        return _event_as(x, self.event, self.seen_event)
+    def _as_network_input(self, x: tf.Tensor) -> tf.Tensor:
+        return _event_as(x, self.event, self.network_event)
 
-    def _in_shape(self, x: tf.Tensor, after: Sequence[int] = ()) -> tf.Tensor:
-        return _event_as(x, (*self.seen_event, *after), (*self.event, *after))
+    def _as_event(self, x: tf.Tensor, after: Sequence[int] = ()) -> tf.Tensor:
+        return _event_as(x, (*self.network_event, *after), (*self.event, *after))
 
 
 def _conditions(context: Any) -> dict[str, Any]:
@@ -270,13 +272,13 @@ def _conditions(context: Any) -> dict[str, Any]:
 
 
 def uniform(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Returns uniform numbers that are never 0 nor 1."""
+    """Returns uniform numbers in the open interval (0, 1)."""
     u = tf.random.stateless_uniform(shape, seed, dtype=dtype, alg="philox")
     return u + checks.finfo(dtype).epsneg
 
 
 def _event_as(x: tf.Tensor, before: Sequence[int], after: Sequence[int]) -> tf.Tensor:
-    """Returns events of one shape in another of as many entries."""
+    """Reshapes events from one event shape to another."""
     if before == after:
         return x
     batch = x.shape[: x.shape.rank - len(before)]

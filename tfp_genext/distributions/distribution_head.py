@@ -1,4 +1,4 @@
-"""Conditional flows and autoregressive distributions in the place of heads."""
+"""Conditional flows and autoregressive distributions used as heads."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_genext.core import checks
 from tfp_genext.distributions import binding
-from tfp_genext.distributions.head import in_shape
+from tfp_genext.distributions.head import unflatten
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ContextHead:
-    """A conditional distribution as a head: its context is the head's parameters.
+class DistributionHead:
+    """A conditional distribution used as a head: its context is the head's parameters.
 
     Args:
-      distribution: a conditional flow or a `gx.distributions.Autoregressive` that has no context
-        yet.
+      distribution: a conditional flow or a `gx.distributions.Autoregressive`, not yet bound to a
+        context.
     """
 
     distribution: tfd.Distribution
@@ -42,23 +42,23 @@ class ContextHead:
 
     @property
     def params_size(self) -> int:
-        """How many numbers a context has."""
+        """Number of entries of one context event."""
         return math.prod(self._context_shape or ())
 
     @property
     def discrete(self) -> bool:
-        """Whether events hold whole numbers."""
+        """Whether events are integers."""
         return bool(getattr(self.distribution, "discrete", False))
 
     def check_values(self, x: np.ndarray) -> None:
-        """Raises `ValueError` if an array holds entries outside the support, if that is known."""
+        """Raises `ValueError` for entries outside the support, if the support is known."""
         check = getattr(self.distribution, "check_values", None)
         if check is not None:
             check(x)
 
     def context(self, params: tf.Tensor) -> tf.Tensor:
-        """Returns parameters `[..., params_size]` as contexts `[..., *conditional_event_shape]`."""
-        return in_shape(params, self._context_shape or ())
+        """Returns parameters `[..., params_size]` in the shape of contexts."""
+        return unflatten(params, self._context_shape or ())
 
     def __call__(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution given contexts `[..., params_size]`."""
