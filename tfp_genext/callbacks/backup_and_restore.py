@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfp_genext.core import checks, hosts, replicas
 from tfp_genext.saving import files, optimizer_state
+from tfp_genext.saving.errors import reading
 
 _OPTIMIZERS = "tfp_genext_optimizers"
 _NAME = re.compile(r"epoch_(\d+)\.weights\.h5")
@@ -103,7 +104,7 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def _restore(self, path: pathlib.Path) -> None:
         """Loads weights, and the state of the optimizers that wrote them."""
-        with h5py.File(path) as file:
+        with reading(name="backup_dir"), h5py.File(path) as file:
             written = json.loads(file.attrs.get(_OPTIMIZERS, "{}"))
             optimizers = _optimizers(self.model)
             kinds = {name: type(optimizer).__name__ for name, optimizer in optimizers.items()}
@@ -113,7 +114,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                     "model as before, or use another directory. "
                     f"Received: {path}, written with {written}"
                 )
-            optimizer_state.check(file, optimizers, name="backup_dir")
+            optimizer_state.check(file, optimizers)
         self.model.load_weights(path)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -107,22 +108,20 @@ class WholeModel(keras.Model):
             state of the optimizers. All weights are then as they were.
         """
         path = checks.path("filepath", filepath)
-        call = bound_arguments(super().load_weights, (filepath, *args), kwargs)
+        if not os.path.exists(path):
+            raise FileNotFoundError(checks.message("filepath", "a file that exists", path))
+        call = bound_arguments(super().load_weights, (path, *args), kwargs)
         skipped = [id(thing) for thing in call.get("objects_to_skip") or ()]
         optimizers = {n: o for n, o in self._compiled().items() if id(o) not in skipped}
-        with archive.weights(path) as file:
-            if not call.get("skip_mismatch"):
-                optimizer_state.check(file, optimizers, name="filepath")
         # Not those of metrics: workers could read them together only, and may load alone.
         kept = [*self.weights, *hosts.seed_states(self)]
         kept += [v for optimizer in optimizers.values() for v in optimizer.variables]
-        before = [variable.numpy() for variable in kept]
-        try:
-            super().load_weights(filepath, *args, **kwargs)
-        except Exception:
-            for variable, value in zip(kept, before, strict=True):
-                variable.assign(value)
-            raise
+        with reading(name="filepath"):
+            with archive.weights(path) as file:
+                if not call.get("skip_mismatch"):
+                    optimizer_state.check(file, optimizers)
+            with _unchanged_on_failure(kept):
+                super().load_weights(**call)
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
@@ -271,6 +270,18 @@ class WholeModel(keras.Model):
         places = {id(variable): i for i, variable in enumerate(self.variables)}
         found = {name: tracking.trained_by(opt) for name, opt in self._optimizers().items()}
         return {n: [places[id(v)] for v in trained] for n, trained in found.items() if trained}
+
+
+@contextlib.contextmanager
+def _unchanged_on_failure(variables: Sequence[keras.Variable]) -> Iterator[None]:
+    """Restores the values of variables if the block fails."""
+    before = [variable.numpy() for variable in variables]
+    try:
+        yield
+    except Exception:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+        raise
 
 
 def _digest(weights: Sequence[keras.Variable]) -> str:

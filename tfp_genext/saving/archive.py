@@ -19,8 +19,7 @@ from typing import Any, BinaryIO
 
 import h5py
 
-from tfp_genext.core import checks
-from tfp_genext.saving.errors import reading, wrong
+from tfp_genext.saving.errors import wrong
 
 WEIGHTS = "model.weights.h5"
 _CONFIG, _METADATA = "config.json", "metadata.json"
@@ -92,17 +91,13 @@ def weights(path: str) -> Iterator[h5py.File]:
     """Opens the weights in a `.weights.h5` or `.keras` file, after checks.
 
     Raises:
-      FileNotFoundError: if the file does not exist.
       ValueError: if it is of another kind, damaged, or not as Keras writes it.
     """
-    if not path.endswith((".weights.h5", ".keras")):
-        raise wrong("be a file whose name ends in '.weights.h5' or '.keras'", path, name="filepath")
-    if not os.path.exists(path):
-        raise FileNotFoundError(checks.message("filepath", "a file that exists", path))
-    with reading(name="filepath"):
-        whole = path.endswith(".keras")
-        stream = io.BytesIO(contents(path, default_size(path)).weights) if whole else path
-        weight_shapes(stream)
+    if not path.endswith((".weights.h5", ".keras")) or not os.path.isfile(path):
+        raise wrong("be a file whose name ends in '.weights.h5' or '.keras'", path)
+    whole = path.endswith(".keras")
+    stream = io.BytesIO(contents(path, default_size(path)).weights) if whole else path
+    weight_shapes(stream)
     with h5py.File(stream, "r") as file:
         yield file
 

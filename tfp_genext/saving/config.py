@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfp_genext.saving import arrays, classes, keras_names
 from tfp_genext.saving.errors import wrong
@@ -19,8 +19,8 @@ _DEPTH = 100
 # How often layers may be called inside models that are layers themselves: this often, and so many
 # times for each part of the configuration.
 _CALLS, _CALLS_EACH = 10_000, 10
-# Arguments that say how many parts a network has, or list one size for each.
-_COUNTS = frozenset({"hidden_units", "num_blocks", "num_layers", "num_masks"})
+# Arguments that say how many parts a network or metric has, or list one size for each.
+_COUNTS = frozenset({"hidden_units", "num_blocks", "num_layers", "num_masks", "num_thresholds"})
 # Arguments that are whole numbers, but not sizes.
 _NOT_SIZES = frozenset(
     {
@@ -164,11 +164,13 @@ def _check_size(name: str, value: Any, sizes: Sizes) -> None:
     largest = sizes.parts if name in _COUNTS and number is not None else sizes.largest
     numbers = [number]
     if isinstance(value, dict) and value.get("kind") in ("tensor", "array"):
-        numbers = _whole_numbers(arrays.decode(value, name))
+        numbers = _whole_numbers(value)
     if any(isinstance(n, int) and abs(n) > largest for n in numbers):
         expected = f"have sizes of at most {largest} in its configuration, of which "
         raise wrong(f"{expected}`max_bytes` allows more", f"{name}={numbers}")
 
 
-def _whole_numbers(array: np.ndarray) -> list[int]:
-    return array.ravel().tolist() if array.size <= _SIZES and array.dtype.kind in "iu" else []
+def _whole_numbers(node: dict[str, Any]) -> list[int]:
+    """Returns the whole numbers of an array that is small enough to be sizes."""
+    small = math.prod(node["shape"]) <= _SIZES and arrays.number_dtype(node["dtype"]).kind in "iu"
+    return arrays.decode(node, "array").ravel().tolist() if small else []

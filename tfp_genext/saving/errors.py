@@ -15,9 +15,9 @@ _LONGEST = 1000
 _LONGEST_VERSION = 50
 
 
-def wrong(expected: str, received: Any, *, name: str = "path") -> ValueError:
-    """Returns the error of a file that is refused; `name` is the argument that names the file."""
-    return ValueError(f"`{name}` must {expected}. Received: {_short(received)}")
+def wrong(expected: str, received: Any) -> ValueError:
+    """Returns the error of a file that is refused."""
+    return ValueError(f"`path` must {expected}. Received: {_short(received)}")
 
 
 @contextlib.contextmanager
@@ -37,12 +37,11 @@ def reading(version: Any = None, *, name: str = "path") -> Iterator[None]:
             raise wrong(
                 f"hold what tfp_genext {__version__} can read",
                 f"a file written by tfp_genext {version}, this is {__version__} ({received})",
-                name=name,
             ) from error
-        if isinstance(error, ValueError) and str(error).startswith("`path` must"):
+        if str(error).startswith(("`path` must", f"`{name}` must")):
             raise ValueError(str(error).replace("`path`", f"`{name}`", 1)) from error
-        expected = "hold what `tfp_genext` wrote"
-        raise wrong(expected, f"data that cannot be read ({received})", name=name) from error
+        expected = "hold what `tfp_genext` wrote. Received: data that cannot be read"
+        raise ValueError(f"`{name}` must {expected} ({received})") from error
 
 
 def _is_newer(version: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -67,8 +68,8 @@ def load_model(
         max_bytes = checks.positive_int("max_bytes", max_bytes, maximum=None)
     with reading():
         path = checks.path("path", path)
-        if not path.endswith(".keras"):
-            raise wrong("be a file whose name ends in '.keras'", path)
+        if not path.endswith(".keras") or not os.path.isfile(path):
+            raise wrong("be a file that exists, and whose name ends in '.keras'", path)
         limit = archive.default_size(path) if max_bytes is None else max_bytes
         found = archive.contents(path, limit)
         shapes = archive.weight_shapes(io.BytesIO(found.weights))
@@ -99,14 +100,12 @@ class _Creator:
     def __init__(self, max_bytes: int, largest: int) -> None:
         self._largest = max(_SMALL, largest)
         self._left = max_bytes
-        self._graph = tf.Graph()
 
     def __call__(self, create: Callable, **kwargs: Any) -> Any:
         value: Any = kwargs.get("initial_value")
-        if callable(value):
-            with self._graph.as_default():  # In a graph nothing is computed.
-                value = value()
-        number = math.prod(np.shape(value) if not tf.is_tensor(value) else value.shape)
+        if callable(value):  # Traced, it is not computed.
+            value = tf.function(value, autograph=False).get_concrete_function().structured_outputs
+        number = math.prod(value.shape if hasattr(value, "shape") else np.shape(value))
         self._left -= number * tf.as_dtype(getattr(value, "dtype", tf.float32)).size
         if number > self._largest or self._left < 0:
             expected = f"hold the weights of all variables, of at most {self._largest} numbers each"

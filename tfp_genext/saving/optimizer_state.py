@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+import h5py
 import keras
 
 from tfp_genext.saving.errors import wrong
 
 
-def check(
-    file: Any, optimizers: Mapping[str, keras.optimizers.Optimizer], *, name: str = "path"
-) -> None:
+def check(file: h5py.File, optimizers: Mapping[str, keras.optimizers.Optimizer]) -> None:
     """Checks the number and the shapes of the variables of optimizers before any is loaded.
 
     Keras warns, and leaves an optimizer as it is, if its variables are not all there.
@@ -20,20 +18,19 @@ def check(
     Args:
       file: an open HDF5 file.
       optimizers: by their groups in the file. Those that are not built have no state to lose.
-      name: the argument that names the file.
 
     Raises:
       ValueError: if variables are missing, too many, or of other shapes.
     """
     for group, optimizer in optimizers.items():
-        stored = file.get(f"{group}/vars", {})
+        stored = file.get(f"{group}/vars")
         expected = {str(i): tuple(v.shape) for i, v in enumerate(optimizer.variables)}
-        found = {key: tuple(stored[key].shape) for key in stored}
+        values = stored.items() if isinstance(stored, h5py.Group) else ()
+        found = {key: getattr(value, "shape", None) for key, value in values}
         if optimizer.built and found != expected:
             different = sorted(found.items() ^ expected.items(), key=str)
             raise wrong(
                 f"hold the whole state of the optimizers, the {len(expected)} variables of "
                 f"{group!r} among it (compile the model anew to load weights alone)",
                 f"{len(found)} variables, where {different[:3]} differ",
-                name=name,
             )
