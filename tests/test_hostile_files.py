@@ -177,7 +177,7 @@ def test_nothing_is_left_of_a_load_that_fails(tmp_path, monkeypatch):
     saved_cases.reconfigured(path, first_layer(hidden_units=[4000, 4000]))
     with pytest.raises(ValueError, match=NO_WEIGHTS):
         gx.saving.load_model(path)
-    assert checks.tried(lambda: "made") == "made"
+    assert checks.run_trial(lambda: "made") == "made"
     assert os.listdir(tmp_path) == ["model.keras"]
     assert keras.Variable(np.zeros([5000])).shape == (5000,)
 
@@ -244,17 +244,17 @@ def test_what_a_function_would_make_is_known_without_making_it():
 
     with loading._limited(10**6, []):
         with pytest.raises(ValueError, match="of at most 1000000 bytes.*Fill"):
-            checks.tried(lambda: make(10**6))
+            checks.run_trial(lambda: make(10**6))
         assert calls == [False]
-        assert checks.tried(lambda: make(10)) == 100.0
-    assert checks.tried(lambda: make(10)) == 100.0
+        assert checks.run_trial(lambda: make(10)) == 100.0
+    assert checks.run_trial(lambda: make(10)) == 100.0
     assert calls == [False, False, True, True]
 
 
 def test_variables_are_counted_where_a_layer_is_built_in_a_graph():
     layer = keras.layers.Dense(1000)
     with loading._limited(10**7, []), pytest.raises(ValueError, match=NO_WEIGHTS):
-        checks.tried(lambda: layer(tf.zeros([2, 1000])))
+        checks.run_trial(lambda: layer(tf.zeros([2, 1000])))
     assert not layer.built
 
 

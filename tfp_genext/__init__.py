@@ -33,7 +33,7 @@ with quiet_tfp():
         transformers,
     )
 from tfp_genext._version import __version__
-from tfp_genext.core.public_names import face
+from tfp_genext.core.public_names import module_hooks
 
 __all__ = [
     "__version__",
@@ -53,4 +53,4 @@ __all__ = [
     "transformers",
 ]
 
-__getattr__, __dir__ = face(__name__, __all__)
+__getattr__, __dir__ = module_hooks(__name__, __all__)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tfp_genext import networks
 from tfp_genext.core import checks
-from tfp_genext.core.public_names import face
+from tfp_genext.core.public_names import module_hooks
 from tfp_genext.distributions import (
     Autoregressive,
     Head,
@@ -20,7 +20,7 @@ from tfp_genext.flows.plan import dtypes
 
 __all__ = ["diagonal_bilstm", "made", "pixel_cnn", "row_lstm"]
 
-__getattr__, __dir__ = face(__name__, __all__)
+__getattr__, __dir__ = module_hooks(__name__, __all__)
 
 
 def made(

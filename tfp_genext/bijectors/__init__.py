@@ -16,7 +16,7 @@ from tfp_genext.bijectors.squeeze import Squeeze
 from tfp_genext.bijectors.standardize import Standardize
 from tfp_genext.bijectors.tfp_signatures import AffineCoupling, MaskedAutoregressive
 from tfp_genext.core.bijector import OneEvaluationBijector
-from tfp_genext.core.public_names import face
+from tfp_genext.core.public_names import module_hooks
 
 __all__ = [
     "ActNorm",
@@ -38,4 +38,4 @@ __all__ = [
     "Standardize",
 ]
 
-__getattr__, __dir__ = face(__name__, __all__)
+__getattr__, __dir__ = module_hooks(__name__, __all__)

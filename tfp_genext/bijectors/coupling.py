@@ -130,9 +130,9 @@ class Coupling(ConditionerBijector):
     @property
     def static_event_shape(self) -> tf.TensorShape:
         sides = [None] * (self._event_ndims - 1)
-        seen = tracking.seen_units(self._conditioner)
+        seen = tracking.input_units(self._conditioner)
         if callable(self._mask):
-            moved = tracking.moved_units(self._conditioner)
+            moved = tracking.output_units(self._conditioner)
             size = None if seen is None or moved is None else seen + moved
             return tf.TensorShape([*sides, size])
         if self._mask.ndim == 1:

@@ -154,5 +154,5 @@ def _common(epoch: int, strategy: tf.distribute.Strategy) -> int:
     """Returns the last epoch that all workers have saved."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return epoch
-    gather = tf.function(lambda: strategy.run(replicas.of_all, [epoch]), autograph=False)
+    gather = tf.function(lambda: strategy.run(replicas.gather, [epoch]), autograph=False)
     return int(tf.reduce_min(strategy.experimental_local_results(gather())[0]))

@@ -1,1 +1,1 @@
-"""Where TensorFlow, TFP and Keras 3 are joined; not public."""
+"""The interfaces between TensorFlow, TFP and Keras 3, and argument checks; not public."""

@@ -1,4 +1,4 @@
-"""What must hold before anything else is imported, and what imports of TFP need."""
+"""Checks and warning filters that must run before TensorFlow Probability is imported."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ def require_tensorflow_backend() -> None:
 
 @contextlib.contextmanager
 def quiet_tfp() -> Iterator[None]:
-    """Silences one warning that every first look at a part of TFP 0.25 raises.
+    """Silences a setuptools deprecation warning that imports of TFP 0.25 cause.
 
-    It compares versions by a deprecated class of setuptools. With warnings as errors, it could not
-    be imported.
+    TFP compares versions by a deprecated class. If warnings are errors, it cannot be imported.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "distutils Version classes", DeprecationWarning)

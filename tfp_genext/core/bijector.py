@@ -1,4 +1,4 @@
-"""Base classes of bijectors: one evaluation gives both value and log-determinant."""
+"""Base classes of bijectors whose value and log-determinant come from one evaluation."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ValueAndLogDet = tuple[tf.Tensor, tf.Tensor | None]
 
 
 class OneEvaluationBijector(tfb.Bijector):
-    """A bijector whose value and log-determinant come from one evaluation.
+    """Base class of bijectors that compute value and log-determinant in one evaluation.
 
-    Subclasses say how to compute both at once; TFP's own cache carries the log-determinant to
-    whoever asks for it next, in eager, graph and XLA execution alike. So `sample`, `log_prob` and
-    `experimental_sample_and_log_prob` of a transformed distribution evaluate a network once.
-    Keyword arguments that a subclass does not take, by `takes`, are a ValueError.
+    Subclasses implement the computation of both. TFP's cache keeps the log-determinant until it is
+    needed, in eager, graph and XLA execution alike. `sample`, `log_prob` and
+    `experimental_sample_and_log_prob` of a transformed distribution thus evaluate a network once.
+    A keyword argument for which `takes` is false raises ValueError.
     """
 
     @abc.abstractmethod
@@ -35,35 +35,36 @@ class OneEvaluationBijector(tfb.Bijector):
 
     @property
     def conditional_event_shape(self) -> tuple[int, ...] | None:
-        """Shape of one event of `conditional_input`; `None` where it takes none."""
+        """Shape of one context event; `None` if there is no context."""
         return None
 
     def takes(self, condition: str) -> bool:
-        """Tells whether the bijector can use the keyword argument `condition`."""
+        """Tells whether the bijector has the keyword argument `condition`."""
         del condition
         return False
 
     @property
     def static_event_shape(self) -> tf.TensorShape:
-        """Shape of an event, as far as the bijector's own parts tell it; unknown by default.
+        """Shape of an event, as far as the bijector's parts determine it; unknown by default.
 
-        A graph may have lost it, as under `tfd.Sample` with a batch of unknown size.
+        It is needed because a graph may lose the shape, as `tfd.Sample` does if the batch size is
+        unknown.
         """
         return tf.TensorShape(None)
 
     @property
     def initialized(self) -> bool:
-        """Whether what depends on data has been set; `True` for most bijectors. Eager only."""
+        """Whether data-dependent state is initialised; `True` for most bijectors. Eager only."""
         return True
 
     def initialize_from(
         self, values: tf.Tensor, *, forward: bool = False, **conditions: Any
     ) -> tf.Tensor:
-        """Sets what depends on data, of this bijector and its members, by passing data through.
+        """Initialises the data-dependent state of this bijector and its members from data.
 
         Args:
-          values: a batch of inputs of `inverse`, or of `forward` if `forward` is true.
-          forward: the direction of the pass. Default: `False`.
+          values: a batch of inputs of the pass.
+          forward: whether the pass is `forward` instead of `inverse`. Default: `False`.
           **conditions: keyword arguments of the bijector, such as `conditional_input`.
 
         Returns:
@@ -91,7 +92,7 @@ class OneEvaluationBijector(tfb.Bijector):
     def _evaluated(
         self, function: Callable[..., ValueAndLogDet], x: tf.Tensor, conditions: dict[str, Any]
     ) -> ValueAndLogDet:
-        """Evaluates a direction on a tensor whose shape the graph may not know."""
+        """Evaluates a direction on a tensor whose static shape may be unknown."""
         checks.not_symbolic("x", x)
         self._check_taken(conditions)
         event = self.static_event_shape
@@ -136,21 +137,22 @@ def _required(log_det: tf.Tensor | None) -> tf.Tensor:
 def _remember(attributes: dict[str, Any], output: tf.Tensor, ildj: tf.Tensor | None) -> None:
     if ildj is None:
         return
-    # TFP keeps the attributes as long as the input lives. A log-determinant that outlives the
-    # output would be stale after an assignment, and cut off from the gradient tape that comes next.
+    # TFP keeps the attributes until the input is deleted. A log-determinant that outlives the
+    # output would be stale after an assignment to a variable, and lack a gradient in the next tape.
     attributes["ildj"] = ildj
     weakref.finalize(output, attributes.pop, "ildj", None).atexit = False
 
 
 class ConditionerBijector(OneEvaluationBijector, ShowsVariables):
-    """A bijector that acts through a transformer, on parameters from a conditioner; abstract.
+    """Base class of bijectors with a conditioner network and a transformer.
 
     Args:
       conditioner: a Keras layer, called as `conditioner(visible, **conditions)`; or another
-        callable, called as `conditioner(visible, num_units, **conditions)`. It returns parameters
-        `[..., num_units, params_size]`, or a tuple of `params_size` tensors `[..., num_units]`; a
-        single parameter may come as `[..., num_units]`.
-      transformer: has `params_size`, and `bijector(params)` that returns a scalar bijector.
+        callable, called as `conditioner(visible, num_units, **conditions)`. It must return
+        parameters `[..., num_units, params_size]`, or a tuple of `params_size` tensors `[...,
+        num_units]`. A single parameter may also have shape `[..., num_units]`.
+      transformer: an object with `params_size` and with `bijector(params)`, which returns a scalar
+        bijector.
       event_ndims: rank of an event.
       **kwargs: passed to `tfb.Bijector`.
     """
@@ -192,7 +194,7 @@ class ConditionerBijector(OneEvaluationBijector, ShowsVariables):
 
 
 def _unstacked(output: Any, size: int, num_units: int) -> Sequence[tf.Tensor] | None:
-    """Returns parameters as `size` tensors `[..., num_units]`; `None` if the shape is another."""
+    """Returns parameters as `size` tensors `[..., num_units]`; `None` if the shape is wrong."""
     if isinstance(output, (list, tuple)):
         fits = len(output) == size and all(t.shape[-1:] == [num_units] for t in output)
         return output if fits else None
@@ -204,7 +206,7 @@ def _unstacked(output: Any, size: int, num_units: int) -> Sequence[tf.Tensor] | 
 
 
 def known_log_det(method: Callable, x: tf.Tensor, event_ndims: int) -> tf.Tensor | None:
-    """Returns a log-determinant; `None` if the bijector implements only its values."""
+    """Returns a log-determinant, or `None` if the bijector implements none."""
     try:
         return method(x, event_ndims)
     except NotImplementedError:

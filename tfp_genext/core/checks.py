@@ -1,6 +1,6 @@
-"""Argument checks, all with one form of message.
+"""Argument checks with a common form of error messages.
 
-Every message names the argument, says what was expected and ends in "Received: ...".
+Each message names the argument, states what is expected and ends in "Received: ...".
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
-# How parts of a model are tried. While a file is loaded, their sizes are looked at before they run.
+# Runs a trial of a part of a model. While a file is loaded, its sizes are checked before it runs.
 trial: contextvars.ContextVar[Callable[[Callable[[], Any]], Any]] = contextvars.ContextVar(
     "trial", default=lambda make: make()
 )
 
 
-def tried(make: Callable[[], Any]) -> Any:
-    """Returns what a function makes of inputs whose values say nothing."""
+def run_trial(make: Callable[[], Any]) -> Any:
+    """Runs a function of a part of a model on dummy inputs, and returns the result."""
     return trial.get()(make)
 
 
 def finfo(dtype: tf.DType) -> Any:
-    """Returns the limits of a floating dtype, bfloat16 among them, which NumPy does not know."""
+    """Returns the limits of a floating dtype, including bfloat16, which NumPy does not know."""
     return ml_dtypes.finfo(dtype.as_numpy_dtype)
 
 
 def message(name: str, expected: str, received: Any) -> str:
-    """Returns the one form of message: argument, expectation, what came."""
+    """Returns an error message with the argument, the expectation and the received value."""
     return f"`{name}` must be {expected}. Received: {name}={received!r}"
 
 
 def near_matches(name: str, known: Sequence[str]) -> str:
-    """Returns the known names most like a name, in words; the empty string if there are none."""
+    """Returns the known names most similar to a name, joined by "or"; empty if there are none."""
     return " or ".join(map(repr, difflib.get_close_matches(name, known, n=3)))
 
 
 def unknown_keyword(keyword: str, owner: str, known: Sequence[str]) -> str:
-    """Returns the message for a keyword argument that nothing takes.
+    """Returns the error message for an unknown keyword argument.
 
     Args:
-      keyword: its name.
-      owner: what was called.
-      known: the names of keyword arguments that it takes.
+      keyword: name of the keyword argument.
+      owner: name of the callee.
+      known: names of the keyword arguments that it takes.
     """
     taken = f"takes {list(known)}" if known else "takes no keyword arguments"
     near = near_matches(keyword, known)
@@ -57,12 +57,12 @@ def unknown_keyword(keyword: str, owner: str, known: Sequence[str]) -> str:
     return f"`{keyword}` must not be given: `{owner}` {taken}{hint} Received: {keyword}"
 
 
-# Of dimensions and counts, which TensorFlow keeps in 32 bits.
+# Limit of dimensions and counts, because TensorFlow stores them in 32 bits.
 _LARGEST = 2**31 - 1
 
 
 def positive_int(name: str, value: Any, *, minimum: int = 1, maximum: int | None = _LARGEST) -> int:
-    """Returns `value` as an `int` of at least `minimum`, and at most `maximum` unless `None`."""
+    """Returns `value` as an `int` from `minimum` to `maximum`; `None` means no upper limit."""
     expected = f"an integer of at least {minimum}"
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(message(name, expected, value))
@@ -78,12 +78,12 @@ def positive_int(name: str, value: Any, *, minimum: int = 1, maximum: int | None
 
 
 def any_int(name: str, value: Any) -> int:
-    """Returns `value`, a seed of any size, as an `int` of at least 0."""
+    """Returns `value`, a seed of any size, as a non-negative `int`."""
     return positive_int(name, value, minimum=0, maximum=None)
 
 
 def optional_int(name: str, value: Any, *, minimum: int = 1) -> int | None:
-    """Returns `value` as an `int` of at least `minimum`, or `None` for none."""
+    """Returns `value` as an `int` of at least `minimum`, or `None` for `None`."""
     return None if value is None else positive_int(name, value, minimum=minimum)
 
 
@@ -106,7 +106,7 @@ def number(name: str, value: Any, expected: str, holds: Callable[[float], bool])
     """Returns `value`, a number for which a condition holds.
 
     Args:
-      name: what to call it.
+      name: name of the argument.
       value: the number.
       expected: the condition in words.
       holds: the condition.
@@ -129,8 +129,8 @@ def non_negative_number(name: str, value: Any) -> float:
     return number(name, value, "of at least 0", lambda n: 0.0 <= n < float("inf"))
 
 
-def share(name: str, value: Any) -> float:
-    """Returns `value`, a number of at least 0 and below 1."""
+def fraction(name: str, value: Any) -> float:
+    """Returns `value`, a number in [0, 1)."""
     return number(name, value, "of at least 0 and below 1", lambda n: 0.0 <= n < 1.0)
 
 
@@ -142,13 +142,13 @@ def positive_ints(name: str, values: Any) -> tuple[int, ...]:
 
 
 def one_or_each(name: str, value: Any, number: int, each: str) -> tuple[int, ...]:
-    """Returns `number` positive integers: those of a sequence, or one repeated.
+    """Returns `number` positive integers, from a sequence or by repeating one.
 
     Args:
-      name: what to call it.
-      value: an integer, or a sequence of as many integers.
-      number: how many.
-      each: what there is one for, such as "level".
+      name: name of the argument.
+      value: an integer, or a sequence of `number` integers.
+      number: the number of integers.
+      each: the word for an item in the message, such as "level".
     """
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         return (positive_int(name, value),) * number
@@ -184,7 +184,7 @@ def shape_tuple(name: str, shape: Any) -> tuple[int, ...]:
 
 
 def optional_shape(name: str, shape: Any) -> tuple[int, ...] | None:
-    """Returns a fully known shape as a tuple, or `None` for none."""
+    """Returns a fully known shape as a tuple, or `None` for `None`."""
     return None if shape is None else shape_tuple(name, shape)
 
 
@@ -195,7 +195,7 @@ ONE_CONTEXT = (
 
 
 def context_shape(name: str, shape: Any) -> tuple[int, ...] | None:
-    """Returns the shape of the context of a conditioner network, or `None` for none."""
+    """Returns the shape of a conditioner's context, or `None` for no context."""
     several = isinstance(shape, dict) or (
         isinstance(shape, (list, tuple))
         and any(size is None or isinstance(size, (list, tuple)) for size in shape)
@@ -217,7 +217,7 @@ def float_dtype(name: str, dtype: Any) -> tf.DType:
 
 
 def path(name: str, value: Any) -> str:
-    """Returns the path of a file or directory as text."""
+    """Returns the path of a file or directory as a string."""
     try:
         text = os.fspath(value)
     except TypeError as error:
@@ -230,7 +230,7 @@ def path(name: str, value: Any) -> str:
 
 
 def versioned_path(name: str, path: str) -> None:
-    """Raises `ValueError` unless a directory's name is a version, an integer."""
+    """Raises `ValueError` unless the name of a directory is an integer version."""
     leaf = path.rstrip("/").rsplit("/", maxsplit=1)[-1]
     if not (leaf.isascii() and leaf.isdecimal() and leaf == str(int(leaf)) and int(leaf) < 2**63):
         expected = (
@@ -241,13 +241,13 @@ def versioned_path(name: str, path: str) -> None:
 
 
 def event(name: str, value: Any, event_shape: Sequence[int], dtype: tf.DType | None) -> None:
-    """Checks a batch `[N, ...]` of events by its static shape and dtype alone.
+    """Checks static shape and dtype of a batch `[N, ...]` of events.
 
     Args:
-      name: what to call it.
+      name: name of the argument.
       value: the batch.
       event_shape: shape of one event.
-      dtype: of the events; `None` for any numbers.
+      dtype: dtype of the events; `None` for any numbers.
     """
     if dtype is None:
         context(name, value, event_shape)
@@ -262,25 +262,25 @@ def event(name: str, value: Any, event_shape: Sequence[int], dtype: tf.DType | N
 
 
 def context(name: str, value: Any, event_shape: Sequence[int | None]) -> None:
-    """Checks a batch `[N, ...]` of contexts by its static shape and dtype alone."""
+    """Checks static shape and dtype of a batch `[N, ...]` of contexts."""
     expected = f"numbers of shape [{', '.join(['N', *map(str, event_shape)])}]"
     _numeric_dtype(name, value, expected)
     _check_shape(name, value, event_shape, expected)
 
 
 def context_part(name: str, event_shape: Sequence[int | None], value: Any) -> None:
-    """Checks one tensor `[N, ...]` of a context as `context` does; sizes of `None` are free."""
+    """Checks one tensor `[N, ...]` of a context as `context` does; `None` matches any size."""
     context(name, value, event_shape)
 
 
 def weights(name: str, value: Any) -> None:
-    """Checks the weights `[N]` of a batch by their static shape and dtype alone."""
+    """Checks static shape and dtype of the sample weights `[N]` of a batch."""
     if value is not None:
         context(name, value, [])
 
 
 def same_rows(name: str, value: Any, other: str, reference: Any) -> None:
-    """Raises `ValueError` where two batches are known to differ in length."""
+    """Raises `ValueError` if two batches are known to differ in length."""
     rows, expected = value.shape[0], reference.shape[0]
     if rows is not None and expected is not None and rows != expected:
         raise ValueError(
@@ -289,7 +289,7 @@ def same_rows(name: str, value: Any, other: str, reference: Any) -> None:
 
 
 def broadcasts(name: str, leading: tf.TensorShape, batch: tf.TensorShape) -> None:
-    """Raises `ValueError` where leading dimensions do not go with a batch shape."""
+    """Raises `ValueError` if leading dimensions do not broadcast against a batch shape."""
     try:
         tf.broadcast_static_shape(leading, batch)
     except ValueError as error:
@@ -300,7 +300,7 @@ def broadcasts(name: str, leading: tf.TensorShape, batch: tf.TensorShape) -> Non
 
 
 def not_symbolic(name: str, value: Any) -> None:
-    """Raises `TypeError` for a symbolic tensor of Keras, which no bijector can compute with."""
+    """Raises `TypeError` for a symbolic Keras tensor, which has no values to compute with."""
     for part in tf.nest.flatten(value):
         symbolic = isinstance(getattr(part, "shape", None), tuple)
         if symbolic and not isinstance(part, (np.ndarray, np.generic)):
@@ -312,7 +312,7 @@ def not_symbolic(name: str, value: Any) -> None:
 
 
 def event_rank(name: str, value: tf.Tensor, event_ndims: int) -> None:
-    """Raises `ValueError` where a tensor is known to have fewer dimensions than an event."""
+    """Raises `ValueError` if a tensor is known to have fewer dimensions than an event."""
     if value.shape.rank is not None and value.shape.rank < event_ndims:
         event = {1: "D", 3: "H, W, C"}.get(event_ndims, "*event")
         received = "a scalar" if value.shape.rank == 0 else f"shape {value.shape}"
@@ -320,10 +320,10 @@ def event_rank(name: str, value: tf.Tensor, event_ndims: int) -> None:
 
 
 def event_after_batch(name: str, value: tf.Tensor, event: Sequence[int]) -> tf.Tensor:
-    """Returns a tensor `[..., *event]`, of whose event all sizes are known.
+    """Returns a tensor `[..., *event]`, with the static event shape set.
 
     Raises:
-      ValueError: where its last dimensions are others, or nobody knows how many it has.
+      ValueError: if its last dimensions differ from `event`, or its rank is unknown.
     """
     ends_in(name, value.shape, event)
     first = value.shape.rank - len(event)
@@ -340,7 +340,7 @@ def ends_in(name: str, shape: tf.TensorShape, event: Sequence[int | None]) -> No
 
 
 def numeric(name: str, value: Any, dtype_hint: Any = None) -> tf.Tensor:
-    """Returns numbers as a tensor, of a dtype if that may be."""
+    """Returns numbers as a tensor, of dtype `dtype_hint` if possible."""
     try:
         tensor = tf.convert_to_tensor(value, dtype_hint=dtype_hint)
     except (TypeError, ValueError) as error:
@@ -355,13 +355,14 @@ def finite(
     dtype: tf.DType | None = None,
     places: Callable[[np.ndarray], str] | None = None,
 ) -> None:
-    """Raises `ValueError` if an array holds entries that are not finite, in `dtype` if given.
+    """Raises `ValueError` if an array holds entries that are not finite in `dtype`.
 
     Args:
-      name: what to call it.
+      name: name of the argument.
       value: the array.
-      dtype: in which the entries must be finite. Default: that of the array.
-      places: says in words where bad entries are. Default: not said.
+      dtype: dtype in which the entries must be finite. Default: that of the array.
+      places: function from the mask of bad entries to a description of their positions. Default: no
+        description.
     """
     if value.dtype.kind != "f":
         return
@@ -376,27 +377,28 @@ def finite(
         )
 
 
-def fitting(
+def trial_call(
     name: str,
     source: str,
     part: Callable,
     *inputs: Any,
     explain: Callable[[], None] | None = None,
 ) -> Any:
-    """Returns what a part of a model makes of two rows of its inputs.
+    """Applies a part of a model to two rows of inputs, to check that their shapes fit.
 
     Args:
-      name: what to call the part.
-      source: where its inputs come from, in words.
+      name: name of the part in the message.
+      source: the origin of its inputs, in words.
       part: the part.
-      *inputs: `[2, ...]`, and contexts `[2, ...]` where there are any.
-      explain: raises if the cause of a failure is known. Default: it is not.
+      *inputs: inputs `[2, ...]`, and contexts `[2, ...]` if there are any.
+      explain: function that raises a more specific error if it finds the cause of a failure.
+        Default: none.
 
     Raises:
-      ValueError: where the part does not take inputs of these shapes.
+      ValueError: if the part does not accept inputs of these shapes.
     """
     try:
-        return tried(lambda: part(*inputs))
+        return run_trial(lambda: part(*inputs))
     except (ValueError, tf.errors.InvalidArgumentError) as error:
         if explain is not None:
             explain()
@@ -441,14 +443,14 @@ def _shapes_agree(shape: tuple, event_shape: Sequence[int | None]) -> bool:
 
 
 def rows(name: str, value: tf.Tensor) -> None:
-    """Raises `ValueError` where an eager batch is empty or holds NaN or infinite entries."""
+    """Raises `ValueError` if an eager batch is empty or holds NaN or infinite entries."""
     if value.shape[0] == 0:
         raise ValueError(f"`{name}` must hold at least one row. Received: shape {value.shape}")
     finite(name, value.numpy())
 
 
 def permutation(name: str, order: Any, size: int) -> tuple[int, ...]:
-    """Returns an order of the dimensions 0 to size - 1, each once, as a tuple."""
+    """Returns a permutation of the integers 0 to size - 1 as a tuple."""
     expected = f"a sequence of the integers 0 to {size - 1}"
     try:
         indices = tuple(operator.index(i) for i in order)
@@ -464,13 +466,13 @@ def permutation(name: str, order: Any, size: int) -> tuple[int, ...]:
 
 
 def floating(name: str, value: tf.Tensor) -> None:
-    """Raises `TypeError` where a tensor is not of a floating dtype."""
+    """Raises `TypeError` if a tensor does not have a floating dtype."""
     if not value.dtype.is_floating:
         raise TypeError(f"`{name}` must be of a floating dtype. Received: {value.dtype.name}")
 
 
 def scale_vectors(shift: Any, log_scale: Any) -> None:
-    """Checks that a shift and a log-scale are variables `[D]` of one size."""
+    """Checks that shift and log-scale are variables `[D]` of equal size."""
     for name, value in (("shift", shift), ("log_scale", log_scale)):
         if not isinstance(value, tf.Variable):
             raise TypeError(message(name, "a tf.Variable", value))
@@ -499,7 +501,7 @@ def seed(name: str, value: Any) -> tf.Tensor | None:
 
 
 def _is_symbolic(value: Any) -> bool:
-    """Tells whether a value is a tensor of a graph, whose numbers are not known."""
+    """Tells whether a value is a graph tensor, whose numbers are unknown."""
     return tf.is_tensor(value) and not hasattr(value, "numpy")
 
 
@@ -518,12 +520,12 @@ def _int32(name: str, value: Any, expected: str) -> np.ndarray:
 
 
 def _all_ints(numbers: np.ndarray) -> bool:
-    """Tells whether an array of objects holds integers, as it does beyond 64 bits."""
+    """Tells whether all entries of an object array are integers, as beyond 64 bits."""
     return numbers.dtype == object and all(type(n) is int for n in numbers.ravel())
 
 
 def conditional_input(value: Any, expected: Sequence[int] | None) -> Any:
-    """Returns a network's context `[N, *expected]`; `None` exactly where none is expected."""
+    """Returns the context `[N, *expected]` of a network, or `None` if none is expected."""
     if expected is None:
         if value is not None:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the columns of data, batch by batch."""
+"""Running mean and standard deviation of the columns of data."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 class ColumnMoments:
-    """Mean and standard deviation along the last axis, in float64, of batches that come in turn.
+    """Mean and standard deviation of the columns of data, accumulated over batches in float64.
 
-    Batches are merged by the update of Chan, Golub and LeVeque, 1979, which stays exact where sums
-    of squares would cancel.
+    The update is that of Chan, Golub and LeVeque, 1979, which avoids the cancellation in sums of
+    squares. Columns are on the last axis.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class ColumnMoments:
 
         Args:
           x: values `[N, ..., D]`, or `[N]`.
-          weights: of the rows, `[N]`. Default: 1 each.
+          weights: weights of the rows, `[N]`. Default: 1 each.
         """
         x = np.asarray(x, np.float64)
         rows = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
@@ -43,7 +43,7 @@ class ColumnMoments:
 
     @property
     def seen(self) -> bool:
-        """Whether there was any row of a weight above 0."""
+        """Whether any row with a weight above 0 was added."""
         return self._weight > 0.0
 
     @property
@@ -61,7 +61,7 @@ class ColumnMoments:
         return np.hypot(self.mean, self.stddev)
 
     def constant(self, resolution: float) -> np.ndarray:
-        """Tells which columns do not vary by more than rounding.
+        """Tells which columns vary by less than the rounding error of their values.
 
         Args:
           resolution: relative rounding error of the values, such as `np.finfo(np.float32).eps`.

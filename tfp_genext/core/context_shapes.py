@@ -1,7 +1,7 @@
-"""Shapes of contexts: of a single tensor, or of a structure of them.
+"""Shapes of contexts, for one tensor or a structure of tensors.
 
-A structure is a dictionary, tuple or list of shapes, as the inputs of a functional Keras model. A
-size of `None` may be another one in each batch.
+A structure is a dictionary, tuple or list of shapes, as for the inputs of a functional Keras model.
+A size of `None` may differ between batches.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAME = "conditional_input"
 
 
 def is_shape(value: Any) -> bool:
-    """Tells whether a value is the shape of one tensor rather than a structure of shapes."""
+    """Tells whether a value is the shape of one tensor, and not a structure of shapes."""
     if isinstance(value, tf.TensorShape):
         return True
     if isinstance(value, (int, np.integer)):
@@ -29,17 +29,17 @@ def is_shape(value: Any) -> bool:
 
 
 def is_structure(value: Any) -> bool:
-    """Tells whether contexts are several tensors rather than one, or numbers in lists."""
+    """Tells whether a context is a structure of tensors, and not numbers in lists."""
     if isinstance(value, Mapping):
         return True
     return isinstance(value, (list, tuple)) and any(hasattr(part, "shape") for part in value)
 
 
 def checked(name: str, shapes: Any) -> Any:
-    """Returns a shape as a tuple, a structure of shapes as one of tuples; `None` for none.
+    """Returns a shape as a tuple, a structure of shapes as a structure of tuples, `None` as `None`.
 
     Raises:
-      TypeError: if it holds something that is no shape.
+      TypeError: if it holds an object that is not a shape.
       ValueError: if a size is below 1.
     """
     if shapes is None:
@@ -61,16 +61,16 @@ def _checked_shape(name: str, shape: Any) -> tuple[int | None, ...]:
 
 
 def mapped(function: Callable, shapes: Any, *values: Any, name: str = NAME) -> Any:
-    """Returns a structure of `function(name, shape, *values)`, one for each shape.
+    """Returns the structure of `function(name, shape, *values)` for each shape.
 
     Args:
-      function: of the name of a tensor, its shape, and the values in its place.
-      shapes: a shape, or a structure of them.
-      *values: structures like that of the shapes; one of another kind of sequence will do.
-      name: what to call the whole.
+      function: function of the name of a tensor, its shape, and the corresponding values.
+      shapes: a shape, or a structure of shapes.
+      *values: values with the structure of the shapes. Lists and tuples are interchangeable.
+      name: name of the whole structure.
 
     Raises:
-      ValueError: if a value is of another structure.
+      ValueError: if a value has another structure.
     """
     if is_shape(shapes):
         return function(name, shapes, *values)
@@ -96,15 +96,15 @@ def flat(shapes: Any, value: Any) -> list[Any]:
 
 
 def checked_context(shapes: Any, value: Any) -> Any:
-    """Returns a batch of contexts in the structure of the shapes, checked by static shapes alone.
+    """Returns a batch of contexts in the structure of the shapes, after checks of static shapes.
 
     Args:
-      shapes: of one context event.
+      shapes: shapes of one context event.
       value: tensors or arrays `[N, *shape]`.
 
     Raises:
-      TypeError: if a part holds no numbers.
-      ValueError: if it is of another structure, a part of another shape, or of other rows.
+      TypeError: if a part is not numeric.
+      ValueError: if the structure, the shape of a part or its number of rows is wrong.
     """
     mapped(checks.context_part, shapes, value)
     names = flat(shapes, mapped(lambda name, shape: name, shapes))
@@ -115,7 +115,7 @@ def checked_context(shapes: Any, value: Any) -> Any:
 
 
 def cast(shapes: Any, value: Any, dtype: Any) -> Any:
-    """Returns contexts as numbers of a dtype; whole numbers of a structure may be ids, and stay."""
+    """Casts contexts to a dtype, except integers in a structure, which may be ids."""
 
     def part(name: str, shape: Any, leaf: Any) -> tf.Tensor:
         tensor = checks.numeric(name, leaf)
@@ -125,19 +125,19 @@ def cast(shapes: Any, value: Any, dtype: Any) -> Any:
 
 
 def zeros(shapes: Any, rows: int, dtype: Any) -> Any:
-    """Returns contexts of zeros; sizes of `None` are 2."""
+    """Returns contexts of zeros, with size 2 for sizes of `None`."""
     return mapped(
         lambda name, shape: tf.zeros([rows, *(2 if n is None else n for n in shape)], dtype), shapes
     )
 
 
 def number_of_rows(value: Any) -> tf.Tensor:
-    """Returns the number of rows of contexts, int32 `[]`."""
+    """Returns the number of rows of a batch of contexts, int32 `[]`."""
     return tf.shape(tf.nest.flatten(value)[0])[0]
 
 
 def repeated(value: Any, number: Any) -> Any:
-    """Returns rows `[N, ...]` over and over, `[number * N, ...]`; `None` for `None`."""
+    """Tiles rows `[N, ...]` to `[number * N, ...]`; `None` stays `None`."""
 
     def part(x: tf.Tensor) -> tf.Tensor:
         return tf.tile(x, [number, *[1] * (x.shape.rank - 1)])
@@ -146,7 +146,7 @@ def repeated(value: Any, number: Any) -> Any:
 
 
 def compatible(shapes: Any, others: Any) -> bool:
-    """Tells whether two structures of shapes agree; sizes of `None` agree with any."""
+    """Tells whether two structures of shapes are equal; a size of `None` matches any."""
     if is_shape(shapes) and is_shape(others):
         return tf.TensorShape(shapes).is_compatible_with(others)
     if is_shape(shapes) or is_shape(others):
@@ -161,14 +161,14 @@ def compatible(shapes: Any, others: Any) -> bool:
 
 
 def specs(shapes: Any, dtype: tf.DType, named: Any = None) -> Any:
-    """Returns how signatures take contexts: named tensors `[N, *shape]`.
+    """Returns the tensor specs of contexts `[N, *shape]` for signatures, with names.
 
-    The one tensor of an unstructured context is called `conditional_input`. Parts are called by the
-    keys of dictionaries, and others by the names of the network's inputs, or by their number.
+    A context of one tensor is named `conditional_input`. The parts of a structure are named by the
+    keys of dictionaries, else by the names of the network's inputs, else by their index.
 
     Args:
-      shapes: of one context event.
-      dtype: of those tensors of which `named` does not tell it.
+      shapes: shapes of one context event.
+      dtype: dtype of the tensors that are not in `named`.
       named: structure of tensors with names and dtypes, the inputs of a network. Default: none.
     """
     if is_shape(shapes):

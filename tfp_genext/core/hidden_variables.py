@@ -1,4 +1,4 @@
-"""Warnings of trainable variables that a conditioner uses and its bijector does not show."""
+"""Warnings about trainable variables of a conditioner that its bijector does not track."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _ARGUMENTS = ("shift_and_log_scale_fn", "bijector_fn", "conditioner")
 
 
 class ShowsVariables(tfb.Bijector):
-    """A bijector that warns once if its conditioner uses variables that it does not show; abstract.
+    """Base class of bijectors that warn once about untracked variables of their conditioner.
 
-    TFP finds the variables of a `tf.Module`, and this package those of a Keras 3 layer. Those of a
-    template of TensorFlow 1, or inside a Python function, are in nobody's `trainable_variables`.
+    TFP tracks the variables of a `tf.Module`, and this package those of a Keras 3 layer. Variables
+    of a TensorFlow 1 template, or inside a Python function, are not in any `trainable_variables`.
     """
 
     _conditioner: Any
-    # A Keras layer that serves instead.
+    # Name of a Keras layer that can replace the conditioner.
     _network: str
     _bijector: Callable[..., tfb.Bijector]
 
     @property
     def _argument(self) -> str:
-        """Name of the argument by which the conditioner was given."""
+        """Name of the argument that holds the conditioner."""
         given = self.parameters or {}
         return next((name for name in _ARGUMENTS if given.get(name) is not None), "conditioner")
 
     def _watch(self, conditioner: Any) -> None:
-        """Warns at construction of an object with variables; else has the first call watched."""
+        """Warns about an object with variables; prepares the check of other callables."""
         self._watched = isinstance(conditioner, tracking.KerasNetwork)
         if isinstance(conditioner, (tf.Module, keras.layers.Layer)):
             return
@@ -42,7 +42,7 @@ class ShowsVariables(tfb.Bijector):
             self._warn(f"of type {type(conditioner).__name__}", stacklevel=5)
 
     def _conditioned(self, *inputs: Any, **conditions: Any) -> tfb.Bijector:
-        """Returns the inner bijector; watches the variables that its first construction reads."""
+        """Returns the inner bijector, and in the first call watches the variables it reads."""
         if self._watched:
             return self._bijector(*inputs, **conditions)
         self._watched = True

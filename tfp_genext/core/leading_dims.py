@@ -1,4 +1,4 @@
-"""Leading dimensions: flattened to one for those who take a single one, and restored."""
+"""Flattening of leading dimensions to one, and their restoration."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import tensorflow as tf
 
 
 def with_event_shape(x: tf.Tensor, event_shape: tf.TensorShape) -> tf.Tensor:
-    """Returns a tensor whose static shape ends in `event_shape`, where it was known less well.
+    """Returns a tensor whose static shape ends in `event_shape`.
 
-    A tensor of unknown rank, or of another shape, is returned as it is.
+    It is returned unchanged if its rank is unknown, its event shape is known, or another shape.
     """
     if x.shape.rank is None or event_shape.rank is None or x.shape.rank < event_shape.rank:
         return x
@@ -27,13 +27,13 @@ def with_event_shape(x: tf.Tensor, event_shape: tf.TensorShape) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Leading dimensions, as far as they are known and as a tensor."""
+    """Leading dimensions, as a static shape and as a tensor."""
 
     static: tf.TensorShape
     dynamic: tf.Tensor | list[int]
 
     def broadcast(self, other: Batch) -> Batch:
-        """Returns the dimensions to which both broadcast."""
+        """Returns the dimensions to which both batches broadcast."""
         static = tf.broadcast_static_shape(self.static, other.static)
         if static.is_fully_defined():
             return Batch(static, static.as_list())
@@ -42,13 +42,13 @@ class Batch:
 
     @property
     def rows(self) -> tf.Tensor | int:
-        """How many events there are; not left to `tf.reshape`, as an event may be empty."""
+        """Number of events. It is not inferred by `tf.reshape`, which fails for empty events."""
         if isinstance(self.dynamic, list):
             return math.prod(self.dynamic)
         return tf.reduce_prod(self.dynamic)
 
     def restored(self, output: Any, dtype: tf.DType) -> Any:
-        """Gives tensors `[N, ...]` the leading dimensions of this batch, and a dtype."""
+        """Reshapes tensors `[N, ...]` to the leading dimensions of this batch, and casts them."""
         return tf.nest.map_structure(lambda t: self._restore(tf.cast(t, dtype)), output)
 
     def _restore(self, x: tf.Tensor) -> tf.Tensor:
@@ -66,7 +66,7 @@ class Batch:
 
 
 class Events:
-    """A tensor of leading batch dimensions, then one event.
+    """A tensor of leading batch dimensions followed by one event.
 
     Args:
       value: `[..., *event]`.
@@ -85,7 +85,7 @@ class Events:
         self.batch = Batch(static, _sizes(value, static, slice(None, split)))
 
     def flatten(self, batch: Batch) -> tf.Tensor:
-        """Returns the value with the leading dimensions `batch`, flattened to one."""
+        """Returns the value broadcast to the leading dimensions `batch`, flattened to one."""
         value = self.value
         if self.batch is not batch and not _identical(self.batch.static, batch.static):
             value = tf.broadcast_to(value, batch.before(self.event))
@@ -96,13 +96,13 @@ class Events:
 
 
 def flattened(inputs: Sequence[Events]) -> tuple[Batch, list[tf.Tensor]]:
-    """Returns the leading dimensions to which all broadcast, and each tensor as rows `[N, ...]`."""
+    """Returns the common leading dimensions of all inputs, and each input as rows `[N, ...]`."""
     batch = functools.reduce(Batch.broadcast, [events.batch for events in inputs])
     return batch, [events.flatten(batch) for events in inputs]
 
 
 def _sizes(value: tf.Tensor, static: tf.TensorShape | None, part: slice) -> tf.Tensor | list[int]:
-    """Returns some dimensions of a tensor, as a list where all are known."""
+    """Returns some dimensions of a tensor, as a list if all are known."""
     if static is not None and static.is_fully_defined():
         return static.as_list()
     return tf.shape(value)[part]

@@ -1,4 +1,4 @@
-"""Names of the public modules: what `dir` lists, and advice for names of other libraries."""
+"""Hooks of public modules: `dir` lists public names, and unknown names raise with advice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfp_genext.core import checks
 
 _PACKAGE = __name__.partition(".")[0]
 
-# Names that users of TFP, tf_keras, TF-GAN, zuko and normflows type, and what they are here.
+# Names of TFP, tf_keras, TF-GAN, zuko and normflows, with their counterparts here.
 _ELSEWHERE = {
     "AutoregressiveNetwork": "gx.networks.MADE",
     "BatchNormalization": "gx.bijectors.BatchNorm",
@@ -50,11 +50,11 @@ _ELSEWHERE = {
 }
 
 
-def face(module: str, public: Sequence[str]) -> tuple[Callable, Callable]:
-    """Returns `__getattr__` and `__dir__` of a module that shows its public names.
+def module_hooks(module: str, public: Sequence[str]) -> tuple[Callable, Callable]:
+    """Returns `__getattr__` and `__dir__` of a module with the given public names.
 
     Args:
-      module: its full name.
+      module: full name of the module.
       public: its public names.
     """
 
@@ -77,7 +77,7 @@ def _advice(name: str, public: Sequence[str]) -> str:
 
 
 def _same_elsewhere(name: str) -> list[str]:
-    """Returns the same name, but for case and underscores, in all public modules."""
+    """Returns the names in all public modules that are equal up to case and underscores."""
     package = importlib.import_module(_PACKAGE)
     modules = [getattr(package, module) for module in package.__all__ if module[0] != "_"]
     return [

@@ -1,7 +1,7 @@
-"""The joint: the only file that knows how both TensorFlow and Keras 3 keep variables.
+"""Tracking of variables between TensorFlow and Keras 3.
 
-A `tf.Module` finds `tf.Variable`s only and a Keras layer finds `keras.Variable`s only.
-`KerasNetwork` shows a Keras layer to TensorFlow; `networks` and `loose_variables` show a
+A `tf.Module` finds only `tf.Variable`s, and a Keras layer only `keras.Variable`s. `KerasNetwork`
+shows the variables of a Keras layer to TensorFlow. `networks` and `loose_variables` show those of a
 distribution to Keras.
 """
 
@@ -19,10 +19,10 @@ from tfp_genext.core import checks, hosts, leading_dims
 
 
 class _LiveVariables(Sequence):
-    """The `tf.Variable`s of a Keras layer, read anew at each look.
+    """The `tf.Variable`s of a Keras layer, read from the layer at each access.
 
-    `tf.Module` flattens any sequence it finds, so that late variables and a change of `trainable`
-    are seen without a copy that could go stale.
+    `tf.Module` flattens any sequence that it finds. Variables that are created later, and changes
+    of `trainable`, are therefore seen without a copy that could go stale.
     """
 
     def __init__(self, network: keras.Layer) -> None:
@@ -45,11 +45,11 @@ def _tf_variable(variable: keras.Variable) -> tf.Variable:
 
 
 class KerasNetwork(hosts.TrackedByPosition):
-    """Shows a Keras layer to TensorFlow: its variables, and a call on any leading dimensions.
+    """Adapter of a Keras layer for TensorFlow: tracks variables, and accepts any batch shape.
 
     Args:
       network: the Keras 3 layer.
-      event_ndims: rank of one input event; everything left of it is batch.
+      event_ndims: rank of one input event. The dimensions before it are batch dimensions.
     """
 
     def __init__(self, network: keras.Layer, *, event_ndims: int = 1) -> None:
@@ -61,11 +61,11 @@ class KerasNetwork(hosts.TrackedByPosition):
     def __call__(
         self, x: tf.Tensor, options: Mapping[str, Any] | None = None, **conditions: Any
     ) -> Any:
-        """Calls the layer with one leading dimension and restores the others.
+        """Calls the layer with flattened leading dimensions, and restores them.
 
         Args:
           x: `[..., *event]`.
-          options: further arguments of the layer, handed over as they are. Default: none.
+          options: further arguments of the layer, passed on unchanged. Default: none.
           **conditions: further inputs, whose leading dimensions broadcast against those of `x`.
 
         Returns:
@@ -76,7 +76,7 @@ class KerasNetwork(hosts.TrackedByPosition):
 
     @property
     def solves(self) -> bool:
-        """Whether the layer inverts what it parameterises itself, faster than by D passes."""
+        """Whether the layer has a method `solve`, which is faster than D passes."""
         return bool(getattr(self.network, "solves", False))
 
     def solve(
@@ -86,7 +86,7 @@ class KerasNetwork(hosts.TrackedByPosition):
         options: Mapping[str, Any] | None = None,
         **conditions: Any,
     ) -> Any:
-        """Calls the layer's `solve` with one leading dimension and restores the others.
+        """Calls the layer's `solve` with flattened leading dimensions, and restores them.
 
         Args:
           update: as in `gx.networks.MADE.solve`.
@@ -97,7 +97,7 @@ class KerasNetwork(hosts.TrackedByPosition):
         Returns:
           The layer's solution and the parameters at it.
         """
-        # In full precision even where the layer computes in less: rounding in here would be seen.
+        # In full precision even under mixed precision, because rounding would change the samples.
         batch, first, others = self._flattened(z, conditions, self.network.variable_dtype)
         return batch.restored(
             self.network.solve(update, first, **others, **(options or {})), z.dtype
@@ -128,7 +128,7 @@ class KerasNetwork(hosts.TrackedByPosition):
 
 
 class HeldNetworks(tf.Module):
-    """A callable `tf.Module` that holds Keras layers, shown with their variables."""
+    """Adapter of a callable `tf.Module` that holds Keras layers: tracks their variables."""
 
     def __init__(self, module: tf.Module) -> None:
         super().__init__(name=f"{module.name}_adapter")
@@ -140,9 +140,9 @@ class HeldNetworks(tf.Module):
 
 
 def track(conditioner: Any, *, event_ndims: int = 1) -> Any:
-    """Returns a Keras 3 layer as `KerasNetwork`, what holds some as `HeldNetworks`.
+    """Wraps a Keras 3 layer in `KerasNetwork`, and a module that holds layers in `HeldNetworks`.
 
-    Anything else, a plain callable or a network of `tf_keras`, comes back as it is.
+    Other callables and networks of `tf_keras` are returned unchanged.
     """
     if isinstance(conditioner, keras.Layer):
         return KerasNetwork(conditioner, event_ndims=event_ndims)
@@ -158,21 +158,21 @@ def _unwrapped(conditioner: Any) -> Any:
 
 
 def conditional_event_shape(conditioner: Any) -> tuple[int, ...] | None:
-    """Returns the shape of one context event that a conditioner asks for, or `None`."""
+    """Returns the shape of one context event of a conditioner, or `None`."""
     network = _unwrapped(conditioner)
     shape = getattr(network, "conditional_event_shape", None)
     return None if shape is None else tuple(shape)
 
 
 def event_shape(conditioner: Any) -> tuple[int, ...] | None:
-    """Returns the shape of the events that a Keras layer was made for, where it says it."""
+    """Returns the event shape of a Keras layer, or `None` if the layer has no such attribute."""
     network = _unwrapped(conditioner)
     shape = getattr(network, "event_shape", None) if isinstance(network, keras.Layer) else None
     return None if shape is None else tuple(shape)
 
 
-def seen_units(conditioner: Any) -> int | None:
-    """Returns the last dimension of what a built Keras layer looks at; `None` if not known."""
+def input_units(conditioner: Any) -> int | None:
+    """Returns the last input dimension of a built Keras layer; `None` if unknown."""
     network = _unwrapped(conditioner)
     if not isinstance(network, keras.Layer) or not network.built:
         return None
@@ -180,8 +180,8 @@ def seen_units(conditioner: Any) -> int | None:
     return shape[-1] if isinstance(shape, tuple) and shape else None
 
 
-def moved_units(conditioner: Any) -> int | None:
-    """Returns how many units a Keras layer gives parameters for; `None` where it does not say."""
+def output_units(conditioner: Any) -> int | None:
+    """Returns the number of units a Keras layer has parameters for; `None` if unknown."""
     shape = getattr(_unwrapped(conditioner), "params_shape", None)
     return shape[0] if shape else None
 
@@ -195,7 +195,7 @@ def takes(conditioner: Any, condition: str) -> bool:
 
 
 def accepts_keyword(function: Callable, name: str) -> bool:
-    """Tells from its signature whether a callable takes the keyword argument `name`."""
+    """Tells from its signature whether a callable has the keyword argument `name`."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -205,20 +205,20 @@ def accepts_keyword(function: Callable, name: str) -> bool:
     return name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY
 
 
-def called(network: keras.Layer, x: Any, conditional_input: Any = None, **kwargs: Any) -> Any:
-    """Calls a Keras layer on inputs, and contexts where there are any.
+def call(network: keras.Layer, x: Any, conditional_input: Any = None, **kwargs: Any) -> Any:
+    """Calls a Keras layer on inputs, and on contexts if there are any.
 
-    A context goes by keyword to what names it so, as our networks do, and beside the inputs in a
-    list to all others, as functional models take theirs.
+    A context is passed by keyword if the layer's `call` has `conditional_input`, as our networks
+    do. Otherwise inputs and context are passed as a list, as functional models take them.
     """
     inputs, named = _inputs(network, x, conditional_input)
     return network(inputs, **named, **kwargs)
 
 
-def called_unchanged(
+def call_unchanged(
     network: keras.Layer, x: Any, conditional_input: Any = None, **kwargs: Any
 ) -> Any:
-    """Calls a Keras layer as `called` does, and leaves its statistics and seeds as they were."""
+    """Calls a Keras layer as `call` does, without updating its statistics and seeds."""
     inputs, named = _inputs(network, x, conditional_input)
     if not network.non_trainable_variables:
         return network(inputs, **named, **kwargs)
@@ -241,21 +241,21 @@ def _inputs(network: keras.Layer, x: Any, conditional_input: Any) -> tuple[Any, 
 
 
 def takes_named_context(network: keras.Layer) -> bool:
-    """Tells whether the `call` of a Keras layer takes `conditional_input`."""
+    """Tells whether the `call` of a Keras layer has an argument `conditional_input`."""
     return "conditional_input" in inspect.signature(network.call).parameters
 
 
 def symbolic_inputs(network: keras.Layer) -> Any:
-    """Returns the inputs of a functional Keras model, or `None` for another layer."""
+    """Returns the inputs of a functional Keras model, or `None` for other layers."""
     inputs = getattr(network, "input", None) if isinstance(network, keras.Model) else None
     symbolic = keras.tree.flatten(inputs)
     return inputs if symbolic and all(isinstance(i, keras.KerasTensor) for i in symbolic) else None
 
 
 def input_event_shape(network: keras.Layer) -> Any:
-    """Returns the shape of one input of a built Keras layer, or a structure of them, or `None`.
+    """Returns the input shape of a built Keras layer without rows, or a structure, or `None`.
 
-    Sizes are `None` in functional models that leave them open.
+    Variable sizes of functional models are `None`.
     """
     inputs = symbolic_inputs(network)
     if inputs is not None:
@@ -276,7 +276,7 @@ def _without_rows(shape: Any) -> Any:
 def networks(holder: Any) -> list[keras.Layer]:
     """Returns the Keras layers held anywhere in a distribution or bijector, each once.
 
-    A Keras layer is its own only one; a plain callable has none that could be seen.
+    For a Keras layer the result is the layer itself. For a plain callable it is empty.
     """
     if isinstance(holder, keras.Layer):
         return [holder]
@@ -284,13 +284,13 @@ def networks(holder: Any) -> list[keras.Layer]:
 
 
 def loose_variables(module: Any, known: Sequence[keras.Variable] = ()) -> list[keras.Variable]:
-    """Returns, as Keras variables that share storage, the variables that no Keras layer holds.
+    """Returns the variables that no Keras layer holds, as Keras variables on the same storage.
 
-    Wrapping what a layer already holds would make an optimizer update it twice.
+    If a variable of a layer were wrapped again, an optimizer would update it twice.
 
     Args:
       module: a distribution or bijector.
-      known: Keras variables returned before, which optimizers know: the same ones are returned.
+      known: Keras variables returned before. They are reused, because optimizers identify them.
     """
     if not isinstance(module, tf.Module):
         return []
@@ -309,48 +309,48 @@ def variables(holder: Any) -> list[tf.Variable]:
     return list(holder.variables) if isinstance(holder, tf.Module) else []
 
 
-def frozen(network: keras.Layer) -> dict[str, list[bool]]:
-    """Returns what in a Keras layer is trainable: the layers inside it, and the variables."""
+def trainable_flags(network: keras.Layer) -> dict[str, list[bool]]:
+    """Returns the `trainable` flags of the layers inside a Keras layer, and of its variables."""
     return {
         "layers": [bool(layer.trainable) for layer in hosts.layers(network)],
         "variables": [bool(variable.trainable) for variable in network.variables],
     }
 
 
-def freeze(network: keras.Layer, flags: dict[str, list[bool]]) -> None:
-    """Sets what `frozen` returned."""
+def set_trainable_flags(network: keras.Layer, flags: dict[str, list[bool]]) -> None:
+    """Sets the flags that `trainable_flags` returned."""
     for layer, trainable in zip(hosts.layers(network), flags["layers"], strict=True):
-        # A layer hands the flag down to those inside it, which come later.
+        # Setting the flag of a layer also sets those of its inner layers, which come later.
         layer.trainable = trainable
     for variable, trainable in zip(network.variables, flags["variables"], strict=True):
         variable.trainable = trainable
 
 
 def trained_by(optimizer: Any) -> list[keras.Variable] | None:
-    """Returns the variables that a Keras optimizer was built for; `None` where it is not built."""
+    """Returns the variables that a Keras optimizer was built for; `None` if it is not built."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return hosts.trained_variables(inner) if inner.built else None
 
 
-def batches(optimizer: Any) -> keras.Variable:
-    """Returns how many gradients a Keras optimizer was given, those it accumulates among them."""
+def num_gradients(optimizer: Any) -> keras.Variable:
+    """Returns the number of gradients a Keras optimizer was given, including accumulated ones."""
     return hosts.num_gradients(getattr(optimizer, "inner_optimizer", optimizer))
 
 
 def own_variables(optimizer: Any) -> set[int]:
-    """Returns the identities of the `tf.Variable`s of a Keras optimizer, listed or not."""
+    """Returns the ids of the `tf.Variable`s of a Keras optimizer, whether tracked or not."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     members = [v for v in vars(inner).values() if isinstance(v, keras.Variable)]
     return {id(hosts.tf_variable(v)) for v in [*optimizer.variables, *members]}
 
 
 def tf_variables(layer: keras.Layer) -> set[int]:
-    """Returns the identities of the `tf.Variable`s inside the weights of a Keras layer."""
+    """Returns the ids of the `tf.Variable`s behind the weights of a Keras layer."""
     return {id(hosts.tf_variable(variable)) for variable in layer.variables}
 
 
 class _SharedVariable(keras.Variable):
-    """A Keras variable on the storage of a `tf.Variable`, which follows its `trainable`."""
+    """A Keras variable on the storage of a `tf.Variable`, with its `trainable` flag."""
 
     def __init__(self, variable: tf.Variable) -> None:
         super().__init__(variable, dtype=variable.dtype.name, trainable=variable.trainable)

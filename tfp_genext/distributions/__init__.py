@@ -1,6 +1,6 @@
 """Heads, conditional and autoregressive distributions, and the VampPrior."""
 
-from tfp_genext.core.public_names import face
+from tfp_genext.core.public_names import module_hooks
 from tfp_genext.distributions.autoregressive import Autoregressive
 from tfp_genext.distributions.classes import (
     IndependentCategorical,
@@ -51,4 +51,4 @@ __all__ = [
     "VampPrior",
 ]
 
-__getattr__, __dir__ = face(__name__, __all__)
+__getattr__, __dir__ = module_hooks(__name__, __all__)

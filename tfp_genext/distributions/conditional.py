@@ -185,7 +185,7 @@ class Conditional(keras.layers.Layer):
         del x_shape, conditional_input_shape
 
     def call(self, x: Any, conditional_input: Any = None, **kwargs: Any) -> Any:
-        return tracking.called(self.network, x, conditional_input, **kwargs)
+        return tracking.call(self.network, x, conditional_input, **kwargs)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution with parameters `[..., params_size]`."""

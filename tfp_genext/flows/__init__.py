@@ -3,7 +3,7 @@
 Recipes create variables, bijectors receive them: all variables exist when a recipe returns.
 """
 
-from tfp_genext.core.public_names import face
+from tfp_genext.core.public_names import module_hooks
 from tfp_genext.distributions.binding import bijector_kwargs, condition, conditional_event_shape
 from tfp_genext.distributions.initialization import initialize
 from tfp_genext.flows.autoregressive import iaf, maf
@@ -30,4 +30,4 @@ __all__ = [
     "tempered",
 ]
 
-__getattr__, __dir__ = face(__name__, __all__)
+__getattr__, __dir__ = module_hooks(__name__, __all__)

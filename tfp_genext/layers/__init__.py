@@ -1,9 +1,9 @@
 """Keras layers that preprocess data."""
 
-from tfp_genext.core.public_names import face
+from tfp_genext.core.public_names import module_hooks
 from tfp_genext.layers.binarize import Binarize
 from tfp_genext.layers.dequantize import Dequantize
 
 __all__ = ["Binarize", "Dequantize"]
 
-__getattr__, __dir__ = face(__name__, __all__)
+__getattr__, __dir__ = module_hooks(__name__, __all__)

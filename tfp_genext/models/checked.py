@@ -51,7 +51,7 @@ class CheckedModel(DistributedModel, WholeModel):
     def _batch(self) -> tf.Tensor:
         """Number of batches trained on, several for a step that accumulates gradients."""
         optimizer = getattr(self, "optimizer", None)
-        return tf.convert_to_tensor(0 if optimizer is None else tracking.batches(optimizer))
+        return tf.convert_to_tensor(0 if optimizer is None else tracking.num_gradients(optimizer))
 
     def train_step(self, data: Any) -> dict[str, Any]:
         x, _, sample_weight = self._joined(data)

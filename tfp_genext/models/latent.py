@@ -126,7 +126,7 @@ class LatentModel:
           seed: a stateless seed.
         """
         inference = self.inference(x, context)
-        if replicas.number() > 1:
+        if replicas.count() > 1:
             # Replicas cannot exchange numbers inside a loop, which draws of a whole batch need.
             own = tf.random.experimental.stateless_fold_in(seed, 0)
             return log_mean_exp(inference.log_weights(inference.draw(num_samples, own)))
@@ -201,7 +201,7 @@ class LatentModel:
             if self.context_shape is not None:
                 network_checks.refuse_single_input(name, getattr(self, name))
 
-        made = checks.fitting(name, source, part, *inputs, explain=explain)
+        made = checks.trial_call(name, source, part, *inputs, explain=explain)
         if made.batch_shape != [2] or not made.event_shape.is_fully_defined():
             raise ValueError(
                 f"`{name}` must give distributions of batch shape [N] for inputs [N, ...], as "
@@ -212,10 +212,10 @@ class LatentModel:
         return made
 
     def _two_contexts(self) -> Any:
-        return checks.tried(lambda: context_shapes.zeros(self.context_shape, 2, self.dtype))
+        return checks.run_trial(lambda: context_shapes.zeros(self.context_shape, 2, self.dtype))
 
     def _two(self, event_shape: Any) -> tf.Tensor:
-        return checks.tried(lambda: tf.zeros([2, *event_shape], self.dtype))
+        return checks.run_trial(lambda: tf.zeros([2, *event_shape], self.dtype))
 
 
 def middle(distribution: tfd.Distribution) -> tf.Tensor:

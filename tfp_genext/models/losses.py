@@ -105,10 +105,10 @@ def weighted_mean(values: tf.Tensor, weights: Any = None) -> tf.Tensor:
         tf.shape(weights), tf.shape(values), "`sample_weight` must be of shape [N]"
     )
     rows = tf.cast(replicas.total(tf.shape(values)[0]), values.dtype)
-    own = replicas.number() * tf.math.divide_no_nan(tf.reduce_sum(weights * values), rows)
-    if replicas.number() == 1:
+    own = replicas.count() * tf.math.divide_no_nan(tf.reduce_sum(weights * values), rows)
+    if replicas.count() == 1:
         return own
-    return own + tf.stop_gradient(replicas.total(own) / replicas.number() - own)
+    return own + tf.stop_gradient(replicas.total(own) / replicas.count() - own)
 
 
 def total(loss: tf.Tensor, layer_losses: Sequence[tf.Tensor], *, training: bool) -> tf.Tensor:

@@ -55,7 +55,7 @@ class Players:
         """
         if self.is_flow:
             return self._pushed(z, context)
-        call = tracking.called if own else tracking.called_unchanged
+        call = tracking.call if own else tracking.call_unchanged
         return tf.cast(call(self.generator, z, context, training=True), self.dtype)
 
     def critic(self, context: Any = None, *, own: bool = False) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -65,12 +65,12 @@ class Players:
           context: contexts, or `None`.
           own: whether this is its own step, in which its statistics may move.
         """
-        call = tracking.called if own else tracking.called_unchanged
+        call = tracking.call if own else tracking.call_unchanged
         return lambda x: self._in_a_row(call(self.discriminator, x, context, training=True))
 
     def scores(self, x: tf.Tensor, context: Any = None) -> tf.Tensor:
         """Returns what the discriminator says out of training, `[N]`."""
-        scores = tracking.called(self.discriminator, x, context, training=False)
+        scores = tracking.call(self.discriminator, x, context, training=False)
         return self._in_a_row(scores)
 
     def sample(self, n: Any, seed: Any, context: Any = None) -> tf.Tensor:
@@ -86,7 +86,7 @@ class Players:
         """Returns samples of noise, out of training."""
         if self.is_flow:
             return self._pushed(z, context)
-        samples = tracking.called(self.generator, z, context, training=False)
+        samples = tracking.call(self.generator, z, context, training=False)
         return tf.cast(samples, self.dtype)
 
     def log_prob(self, x: tf.Tensor, context: Any = None) -> tf.Tensor:
@@ -133,8 +133,8 @@ class Players:
     def _first_events(self) -> tf.TensorSpec:
         """Returns shape and dtype of samples; makes the variables of both networks."""
         shapes = [] if self.context_shape is None else [self.context_shape]
-        context = checks.tried(lambda: [context_shapes.zeros(s, 2, self.dtype) for s in shapes])
-        z = checks.tried(lambda: self.prior.sample(2, seed=[0, 0]))
+        context = checks.run_trial(lambda: [context_shapes.zeros(s, 2, self.dtype) for s in shapes])
+        z = checks.run_trial(lambda: self.prior.sample(2, seed=[0, 0]))
         x = self._fitting("generator", "noise of the prior", self.shown, z, *context)
         samples, source = x.shape, "samples of the generator"
         scores = self._fitting("discriminator", source, self.scores, x, *context).shape
@@ -151,7 +151,7 @@ class Players:
             if self.context_shape is not None:
                 network_checks.refuse_single_input(name, getattr(self, name))
 
-        return checks.fitting(name, source, part, *inputs, explain=explain)
+        return checks.trial_call(name, source, part, *inputs, explain=explain)
 
 
 def checked_prior(generator: Any, prior: Any) -> tfd.Distribution:

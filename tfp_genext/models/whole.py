@@ -210,7 +210,7 @@ class WholeModel(keras.Model):
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
-            "frozen": [tracking.frozen(network) for network in self._networks],
+            "frozen": [tracking.trainable_flags(network) for network in self._networks],
             "arguments": keras.saving.serialize_keras_object(self._arguments_for_file()),
             "objects": encode(self._tfp_arguments_for_file()),
         }
@@ -231,7 +231,7 @@ class WholeModel(keras.Model):
                 dtype=keras.saving.deserialize_keras_object(config["dtype"]),
             )
             for network, frozen in zip(model._networks, config["frozen"], strict=True):
-                tracking.freeze(network, frozen)
+                tracking.set_trainable_flags(network, frozen)
             model._written_by = version
             return model
 

@@ -1,6 +1,6 @@
 """Keras layers that serve as conditioners, and as networks of autoregressive distributions."""
 
-from tfp_genext.core.public_names import face
+from tfp_genext.core.public_names import module_hooks
 from tfp_genext.networks.conv import ConvNet, WeightNormConv
 from tfp_genext.networks.made import MADE
 from tfp_genext.networks.mlp import MLP
@@ -22,4 +22,4 @@ __all__ = [
     "WeightNormConv",
 ]
 
-__getattr__, __dir__ = face(__name__, __all__)
+__getattr__, __dir__ = module_hooks(__name__, __all__)

@@ -119,7 +119,7 @@ class MADE(keras.layers.Layer):
         self.num_masks = checks.positive_int("num_masks", num_masks)
         self.mask_seed = checks.any_int("mask_seed", mask_seed)
         self.direct = bool(direct)
-        self.dropout = checks.share("dropout", dropout)
+        self.dropout = checks.fraction("dropout", dropout)
         # One where there is a dropout, and none else.
         self.dropout_layers = []
         if self.dropout:

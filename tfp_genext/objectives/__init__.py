@@ -1,6 +1,6 @@
 """Training objectives: lower bounds of the log-likelihood, and adversarial losses."""
 
-from tfp_genext.core.public_names import face
+from tfp_genext.core.public_names import module_hooks
 from tfp_genext.objectives.adversarial import (
     Adversarial,
     Hinge,
@@ -30,4 +30,4 @@ __all__ = [
     "ZeroCentered",
 ]
 
-__getattr__, __dir__ = face(__name__, __all__)
+__getattr__, __dir__ = module_hooks(__name__, __all__)

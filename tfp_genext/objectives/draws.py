@@ -18,9 +18,9 @@ from tfp_genext.core import replicas
 
 def sample(distribution: tfd.Distribution, number: Any, seed: Any) -> tf.Tensor:
     """Returns samples `[number, *batch, *event]`, for this replica's rows of the batch."""
-    if replicas.number() == 1:
+    if replicas.count() == 1:
         return _sample(distribution, [number], seed)
-    own = replicas.share(distribution.batch_shape_tensor()[0])
+    own = replicas.own_rows(distribution.batch_shape_tensor()[0])
     normal = entries(distribution)
     if isinstance(normal, tfd.Normal):
         shape = tf.concat([[number, own.total], distribution.event_shape_tensor()], axis=0)
@@ -28,15 +28,15 @@ def sample(distribution: tfd.Distribution, number: Any, seed: Any) -> tf.Tensor:
         return normal.loc + normal.scale * noise[:, own.before : own.before + own.rows]
     # Other distributions match the draws of a single device only if all parts have equal size.
     # Otherwise each replica gets its own seed.
-    even = own.total == replicas.number() * own.rows
+    even = own.total == replicas.count() * own.rows
     seed = tf.where(even, seed, tf.random.experimental.stateless_fold_in(seed, own.before + 1))
-    drawn = _sample(distribution, [number, replicas.number()], seed)
+    drawn = _sample(distribution, [number, replicas.count()], seed)
     return drawn[:, tf.where(even, own.before // tf.maximum(own.rows, 1), 0)]
 
 
 def sample_rows(distribution: tfd.Distribution, rows: Any, seed: Any) -> tf.Tensor:
     """Returns samples `[rows, *event]` of a single distribution, for this replica's rows."""
-    own = replicas.share(rows)
+    own = replicas.own_rows(rows)
     # Drawing more rows keeps the first ones, because generators produce numbers in order.
     return _sample(distribution, [own.before + own.rows], seed)[own.before :]
 

@@ -9,10 +9,10 @@ shared is shared again. `keras.Model.save` of our models writes it all to a `.ke
 and runs nothing that they name either, but without limits of size.
 """
 
-from tfp_genext.core.public_names import face
+from tfp_genext.core.public_names import module_hooks
 from tfp_genext.saving.classes import register
 from tfp_genext.saving.load import load_model
 
 __all__ = ["load_model", "register"]
 
-__getattr__, __dir__ = face(__name__, __all__)
+__getattr__, __dir__ = module_hooks(__name__, __all__)

@@ -134,7 +134,7 @@ class _Reader:
         bijector = self.value(node["bijector"], f"{path}.bijector")
         start = arrays.decode(form, path)
         made = tfp.util.TransformedVariable(
-            checks.tried(lambda: bijector.forward(tf.constant(start))),
+            checks.run_trial(lambda: bijector.forward(tf.constant(start))),
             bijector,
             trainable=form["trainable"],
             name=node["name"],

@@ -1,6 +1,6 @@
 """Scalar bijectors built from a parameter tensor."""
 
-from tfp_genext.core.public_names import face
+from tfp_genext.core.public_names import module_hooks
 from tfp_genext.transformers.affine import Additive, Affine
 from tfp_genext.transformers.base import Transformer
 from tfp_genext.transformers.mixture import MixtureOfGaussians
@@ -29,4 +29,4 @@ __all__ = [
     "Transformer",
 ]
 
-__getattr__, __dir__ = face(__name__, __all__)
+__getattr__, __dir__ = module_hooks(__name__, __all__)
