@@ -1,8 +1,8 @@
-"""The model card of an export: a JSON file that says what was exported, and by which versions.
+"""The model card of an export: a JSON file with a description of the model and library versions.
 
-It is `assets.extra/model_card.json` in the version's directory. `assets.extra` is the place that
-the SavedModel format leaves to others: neither TensorFlow's loaders nor TensorFlow Serving look at
-what they do not know there. In the directory above, a server would take it for no version either.
+It is `assets.extra/model_card.json` in the version's directory. The SavedModel format reserves
+`assets.extra` for such files: TensorFlow's loaders and TensorFlow Serving ignore unknown files
+there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DRAWING = ("num_samples", "seed")
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of this package and of those it stands on."""
+    """Returns the versions of this package and of its main dependencies."""
     return {
         "tfp_genext": __version__,
         "tensorflow": tf.__version__,
@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 
 
 def checked(card: Any) -> dict[str, Any]:
-    """Returns further entries of a card, if any, after checking that JSON has them."""
+    """Returns the user's entries of a card, after checking that they are valid JSON."""
     if card is None:
         return {}
     try:
@@ -52,18 +52,18 @@ def checked(card: Any) -> dict[str, Any]:
 
 
 def preprocessing_entry(layer: keras.layers.Layer | None) -> dict[str, Any] | None:
-    """Returns class and configuration of a preprocessing layer, if there is one."""
+    """Returns class and configuration of a preprocessing layer, or `None` without a layer."""
     if layer is None:
         return None
     entry = {"class": type(layer).__name__, "config": None}
     try:
         return {**entry, "config": json.loads(json.dumps(layer.get_config(), default=str))}
-    except (NotImplementedError, TypeError, ValueError):  # A layer that says nothing of itself.
+    except (NotImplementedError, TypeError, ValueError):  # A layer without a valid configuration.
         return entry
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | str]:
-    """Returns metrics as JSON has them: numbers, or the names of what is none."""
+    """Returns metrics as JSON values: finite numbers, or strings such as "nan"."""
     return {k: v if math.isfinite(v) else str(v) for k, v in metrics.items()}
 
 
@@ -71,9 +71,9 @@ def write(directory: str, signatures: Mapping[str, Callable], card: Mapping[str,
     """Writes the card of a SavedModel.
 
     Args:
-      directory: of the SavedModel.
+      directory: directory of the SavedModel.
       signatures: all its traced functions by name.
-      card: what else is known of the model.
+      card: further entries of the card.
     """
     extra = os.path.join(directory, warmup.DIRECTORY)
     os.makedirs(extra, exist_ok=True)
@@ -110,5 +110,5 @@ def _dims(shape: tf.TensorShape) -> Sequence[int | None] | None:
 
 
 def _event(rows: dict[str, Any]) -> dict[str, Any]:
-    """Returns a batch's entry without its first dimension."""
+    """Returns the entry of a batch without its first dimension."""
     return {**rows, "shape": rows["shape"][1:]}

@@ -1,4 +1,4 @@
-"""Writing of SavedModels with named signatures."""
+"""Export of SavedModels with named signatures."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def export(
     preprocessing: keras.layers.Layer | None = None,
     card: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a distribution as a versioned SavedModel that TensorFlow Serving runs.
+    """Writes a distribution as a versioned SavedModel for TensorFlow Serving.
 
-    Signatures; the batch size N is free, and a conditional flow takes `conditional_input`,
-    `[N, *conditional_event_shape]`, beside them:
+    The SavedModel has these signatures, for any batch size N. If the distribution is conditional,
+    they also have the input `conditional_input`, `[N, *conditional_event_shape]`:
 
         log_prob              x [N, ...]                      -> log_prob [N], in nats
         serving_default       the same
@@ -50,47 +50,49 @@ def export(
         stddev                conditional_input               -> stddev [N, ...]
         quantile              probs [Q] in [0, 1]             -> quantiles [N, Q, ...]
 
-    The last four are there if they are known: the gradient, with respect to x, of continuous
-    distributions; mean and standard deviation of conditional ones, above all of a
-    `gx.distributions.Conditional`; quantiles, of each entry by itself, also of unconditional ones,
-    `[Q, ...]`. Those of a preprocessing that is undone are not known.
+    The last four exist only if they can be computed. The gradient is with respect to x and exists
+    for continuous distributions. Mean and standard deviation exist for conditional distributions
+    such as a `gx.distributions.Conditional`. Quantiles are those of each entry, and `[Q, ...]` for
+    unconditional distributions. There are none of the last three if samples pass through the
+    inverse of a preprocessing layer.
 
-    Samples of a conditional flow are `[num_samples, N, ...]`. A row of `sample_rows` depends on its
-    own seed alone and equals `distribution.sample(seed=row)`. The same seed gives the same samples
-    in every process. Nothing in the SavedModel assigns. Inputs of other shapes are refused.
+    Samples of a conditional distribution are `[num_samples, N, ...]`. A row of `sample_rows`
+    depends only on its seed and equals `distribution.sample(seed=row)`. The same seed gives the
+    same samples in every process. No signature changes a variable. Inputs of other shapes raise an
+    error.
 
-    With `preprocessing` every x is in the units of the data that the layer takes, and of a floating
-    dtype. With `gx.layers.Dequantize` these are whole numbers: `log_prob` and `inverse` add the
-    noise that the layer has out of training and refuse other numbers (not under XLA, which has no
-    assertions); samples and the x of `forward` are whole, by the layer's method `inverse`. Their
-    `log_prob` is that of the whole numbers, as `log_prob` gives it. A layer without a method
-    `inverse` is taken to keep the units: samples are as the distribution draws them.
+    With `preprocessing` every x is in the units of the layer's input, and of a floating dtype. With
+    `gx.layers.Dequantize` these are integers: `log_prob` and `inverse` add the layer's fixed noise,
+    and raise an error for other numbers (except under XLA, which has no assertions). Samples and
+    the x of `forward` are integers, computed by the layer's method `inverse`, and their `log_prob`
+    is that of the integers. A layer without a method `inverse` is assumed to keep the units, and
+    samples are those of the distribution.
 
     The model card `assets.extra/model_card.json` holds the versions of this package, TensorFlow,
     TFP, Keras, NumPy and Python; names, shapes and dtypes of events, contexts and all signatures;
-    the preprocessing; and of an evaluated model its metrics. Servers and loaders pass over it.
+    the preprocessing; and the metrics of an evaluated model. Servers and loaders ignore it.
 
     Args:
-      distribution: of empty batch shape and known event shape.
-      path: directory to write; its last part is an integer version, as in `"flow/1"`.
+      distribution: a distribution with batch shape `[]` and a known event shape.
+      path: directory to write; its last part must be an integer version, as in `"flow/1"`.
       overwrite: whether to replace an existing directory. Default: `False`.
-      jit_compile: whether the signatures are compiled by XLA. Default: not.
-      warmup: batch sizes of requests that a server runs before it serves the version, of all
-        signatures, or of some by name as in `{"log_prob": [1, 32]}`; they are run once while
-        exporting. Needs the extra `serving`. Default: no requests.
-      conditional_event_shape: shape of one event of `conditional_input`, where the networks do not
-        say it themselves. Default: read from the distribution.
-      preprocessing: a Keras layer that every x goes through before the density, as in
+      jit_compile: whether XLA compiles the signatures. Default: `False`.
+      warmup: batch sizes of requests that a server runs before it serves the version, for all
+        signatures, or for some by name as in `{"log_prob": [1, 32]}`. They are also run once during
+        the export. Needs the extra `serving`. Default: no requests.
+      conditional_event_shape: shape of one context event. Default: that of the networks, which must
+        then have one.
+      preprocessing: a Keras layer that is applied to every x before the density, as in
         `gx.models.DensityModel`. Default: none.
-      card: further entries of the model card, what JSON has, such as
+      card: further entries of the model card, as JSON values, such as
         `{"description": "...", "license": "..."}`. Default: none.
 
     Raises:
-      TypeError: where `distribution` is no single-part `tfd.Distribution`.
-      ValueError: where its shapes do not serve, the path has no version, or a variable is hidden
-        from TFP in a closure.
-      FileExistsError: where the directory exists and `overwrite` is false.
-      ImportError: where warm-up requests are wanted, and tensorflow-serving-api is missing.
+      TypeError: if `distribution` is not a `tfd.Distribution`, or a joint one.
+      ValueError: if its batch shape is not `[]`, its event shape is unknown, the path has no
+        version, or a variable is hidden from TFP in a closure.
+      FileExistsError: if the directory exists and `overwrite` is false.
+      ImportError: if `warmup` is given and tensorflow-serving-api is not installed.
 
     Example:
 
@@ -142,20 +144,20 @@ def write(
     """Writes functions and the variables they use as a versioned SavedModel.
 
     Args:
-      path: directory to write; its last part is an integer version.
-      functions: what becomes the signatures, by name.
-      holders: the distributions and Keras layers whose variables they use.
+      path: directory to write; its last part must be an integer version.
+      functions: functions of the signatures, by name.
+      holders: distributions and Keras layers whose variables the functions use.
       overwrite: whether to replace an existing directory.
-      jit_compile: whether the signatures are compiled by XLA.
+      jit_compile: whether XLA compiles the signatures.
       warmup: batch sizes of warm-up requests.
-      card: what the model card says beside versions, shapes and signatures.
+      card: entries of the model card besides versions, shapes and signatures.
     """
     path = check_path("path", path, overwrite=overwrite)
     signatures = traced(functions, jit_compile)
     sizes = warmup_lib.batch_sizes(warmup, signatures)
     module = tf.Module()
-    # Each variable once and nothing else: what Keras layers track beside it is written twice and
-    # restored once by the C++ loader. After the tracing, which may make late ones.
+    # Each variable once and nothing else: other objects that Keras layers track are written twice
+    # and restored once by the C++ loader. After tracing, because it may create variables.
     held = [variable for holder in holders for variable in tracking.variables(holder)]
     module.served_variables = list({id(variable): variable for variable in held}.values())
     with files.replacing_directory(path, overwrite=overwrite) as written:
@@ -165,12 +167,12 @@ def write(
 
 
 def check_path(name: str, path: Any, *, overwrite: bool) -> str:
-    """Returns the absolute path of a versioned directory that may be written.
+    """Returns the absolute path of a versioned directory to write.
 
     Raises:
       TypeError: if it is not a path.
       ValueError: if it has no version.
-      FileExistsError: if it exists, and is not to be overwritten.
+      FileExistsError: if it exists and `overwrite` is false.
     """
     path = os.path.abspath(checks.path(name, path))
     checks.versioned_path(name, path)
@@ -183,9 +185,9 @@ def check_path(name: str, path: Any, *, overwrite: bool) -> str:
 
 
 def traced(functions: Functions, jit_compile: bool | None) -> dict[str, Callable]:
-    """Returns functions traced on their specs, by name; one of several names is traced once.
+    """Returns functions traced on their specs, by name; each function is traced once.
 
-    Left out are those that raise `NotImplementedError`, as means that a distribution does not know.
+    Functions that raise `NotImplementedError` are left out, such as a mean that TFP cannot compute.
     """
     compiled: dict[Callable, Callable] = {}
     for function, specs in functions.values():
@@ -207,9 +209,10 @@ def _traced(function: Callable, specs: Sequence[Any], jit_compile: bool | None) 
 
 
 def _refusing_other_shapes(function: Callable, specs: Sequence[Any]) -> Callable:
-    """Returns a function that runs on its specs alone, and takes one tensor for each.
+    """Returns a function of one tensor for each spec, which raises an error for other shapes.
 
-    A server feeds whatever shape it is sent: one that broadcasts would get a wrong answer.
+    A server passes on any shape that it receives. Without the check a shape that broadcasts would
+    give a wrong answer.
     """
     flat = tf.nest.flatten(specs)
 
@@ -226,7 +229,7 @@ def _refusing_other_shapes(function: Callable, specs: Sequence[Any]) -> Callable
             tf.debugging.assert_equal(tf.shape(batch)[0], tf.shape(batches[0])[0], same)
         return function(*tf.nest.pack_sequence_as(specs, of_the_specs))
 
-    # TensorFlow reads the names of inputs there, and does not look behind a wrapper.
+    # TensorFlow reads the names of inputs from the signature, and does not unwrap functions.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     names = [inspect.Parameter(spec.name, kind) for spec in flat]
     refusing.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
@@ -234,7 +237,7 @@ def _refusing_other_shapes(function: Callable, specs: Sequence[Any]) -> Callable
 
 
 def check_servable(distribution: Any, name: str = "distribution") -> None:
-    """Raises unless a distribution has one part, an empty batch shape and a known event shape."""
+    """Raises an error for joint distributions, batch shapes, and unknown event shapes."""
     if isinstance(distribution, Conditional):
         return
     if isinstance(distribution, Head):

@@ -1,4 +1,4 @@
-"""Functions behind the signatures of densities."""
+"""The functions of the signatures of densities."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tfp_genext.distributions import Autoregressive, Conditional, adaptation, bi
 from tfp_genext.layers import preprocessing as preprocessing_lib
 from tfp_genext.serving import statistics
 
-# A function and how it is called, by the name of the signature. Arguments are named tensors; that
-# of a context may be a structure of them. A function that raises `NotImplementedError` while it is
-# traced is left out.
+# Functions and the specs of their arguments, by the name of the signature. Specs are named; that of
+# a context may be a structure. A function that raises `NotImplementedError` while it is traced is
+# left out.
 Functions = dict[str, tuple[Callable, list[Any]]]
 
 NUM_SAMPLES = tf.TensorSpec([], tf.int32, name="num_samples")
@@ -27,12 +27,13 @@ SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
 def context_spec(event_shape: Any, dtype: tf.DType, distribution: Any = None) -> Any:
-    """Returns how signatures take contexts: in the dtype of the events, if that is floating.
+    """Returns the tensor specs of a context, in the dtype of the events if that is floating.
 
     Args:
-      event_shape: shape of one context event, or a structure of them.
-      dtype: of the events.
-      distribution: whose network may have names and dtypes for its inputs. Default: none.
+      event_shape: shape of one context event, or a structure of shapes.
+      dtype: dtype of the events.
+      distribution: distribution whose network may have names and dtypes of its inputs. Default:
+        none.
     """
     spec = contexts.of(distribution).context_spec(event_shape, _floating(dtype))
     names = [part.name for part in tf.nest.flatten(spec)]
@@ -50,13 +51,13 @@ _TAKEN = ("x", "z", "seed", "num_samples", PROBS)
 class DensityFunctions:
     """The functions behind the signatures of one distribution.
 
-    Data, x, are as the preprocessing layer takes them. If a function returns x and its log-density,
-    that is the one of this very x, prepared anew.
+    Data x are in the units of the preprocessing layer's input. If a function returns x and a
+    log-density, it is the density of this x after preprocessing.
 
     Args:
       distribution: a `tfd.Distribution`, or a `Conditional`.
-      context: shape of one context event, or a structure of them; `None` for no context.
-      preprocessing: the layer that data go through first. Default: none.
+      context: shape of one context event, or a structure of shapes; `None` for no context.
+      preprocessing: the preprocessing layer of the data. Default: none.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class DensityFunctions:
             self._context = [context_spec(context, self._x.dtype, distribution)]
 
     def by_name(self) -> Functions:
-        """Returns the functions by the names of their signatures."""
+        """Returns the functions and their specs by the names of the signatures."""
         seeds = tf.TensorSpec([None, 2], tf.int32, name="seed")
         plain: Functions = {
             "log_prob": (self.log_prob, [self._x]),
@@ -95,11 +96,11 @@ class DensityFunctions:
             plain["inverse"] = (self.inverse, [self._x])
         if adaptation.is_continuous(self.distribution):
             plain["log_prob_and_gradient"] = (self.log_prob_and_gradient, [self._x])
-        # Of what is undone they are not known: the mean of rounded numbers is another one.
+        # Not available after an inverse preprocessing: rounding, for instance, changes the mean.
         if not self._undoes:
             probs = tf.TensorSpec([None], _floating(self._events.dtype), name=PROBS)
             plain["quantile"] = (self.quantile, [probs])
-            if self._context:  # A server has no requests without inputs over HTTP.
+            if self._context:  # A server accepts no requests without inputs over HTTP.
                 plain |= {"mean": (self.mean, []), "stddev": (self.stddev, [])}
         return {name: (f, [*specs, *self._context]) for name, (f, specs) in plain.items()}
 
@@ -171,7 +172,7 @@ class DensityFunctions:
         return {"quantiles": tf.transpose(quantiles, [1, 0, *range(2, quantiles.shape.rank)])}
 
     def _prepared(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns data `[..., *event]` as events of the distribution."""
+        """Applies the preprocessing to data `[..., *event]`."""
         if self._preprocessing is None:
             return x
         rows = tf.reshape(x, [-1, *self._x.shape[1:]])
@@ -179,7 +180,7 @@ class DensityFunctions:
         return tf.cast(tf.reshape(events, tf.shape(x)), self._events.dtype)
 
     def _undone(self, events: tf.Tensor) -> tf.Tensor:
-        """Returns events of the distribution as data."""
+        """Applies the inverse of the preprocessing to events of the distribution."""
         return tf.cast(preprocessing_lib.undone(self._preprocessing, events), self._x.dtype)
 
     def _kwargs(self, conditional_input: Any) -> dict[str, Any]:
@@ -194,13 +195,12 @@ def with_gradient(log_prob: Callable, x: tf.Tensor, *further: Any) -> dict[str, 
     """Returns log-densities of rows, and the gradient of each with respect to its row.
 
     Args:
-      log_prob: from x and further arguments to a dictionary of `log_prob`.
+      log_prob: function from x and further arguments to a dictionary with `log_prob`.
       x: `[N, ...]`.
       *further: arguments of `log_prob`.
 
     Raises:
-      NotImplementedError: if the log-density has no gradient, as TensorFlow knows none of some
-        operation on the way, or a preprocessing cuts it off.
+      NotImplementedError: if an operation or the preprocessing has no gradient.
     """
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -219,7 +219,7 @@ def _floating(dtype: tf.DType) -> tf.DType:
 
 
 def _sample_rows(distribution: Any, seeds: tf.Tensor, conditional_input: Any = None) -> tf.Tensor:
-    # Noise row by row, as each row has its own seed, and then one pass through the networks.
+    # Noise is drawn row by row, as each row has a seed. The networks then run once for all rows.
     if isinstance(distribution, Conditional):
         params = distribution.params(conditional_input)
         return _by_row(
@@ -244,7 +244,7 @@ def _sample_rows(distribution: Any, seeds: tf.Tensor, conditional_input: Any = N
 
 
 def _taken(base: tfd.Distribution, conditional_input: Any) -> Any:
-    """Returns a context for a base that takes one; else `None`."""
+    """Returns the context if a base takes one; else `None`."""
     return conditional_input if contexts.of(base).takes_context else None
 
 

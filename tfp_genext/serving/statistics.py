@@ -1,9 +1,9 @@
-"""Means, standard deviations and quantiles of single entries, if a distribution knows them.
+"""Means, standard deviations and quantiles of single entries, if they can be computed.
 
-Each function raises `NotImplementedError` if it does not. TFP's own answers are taken, but for two
-things: `tfd.Independent` and multivariate normals have quantiles here, of each entry by itself; and
-a transformed distribution has a mean if its bijector is affine. TFP asks `is_constant_jacobian`,
-which is said of bijectors too whose log-determinant alone is constant.
+Otherwise the functions raise `NotImplementedError`. The results are those of TFP, with two
+exceptions. `tfd.Independent` and multivariate normals have quantiles here, of each entry. A
+transformed distribution has a mean if its bijector is affine. TFP decides this by
+`is_constant_jacobian`, which is also true for some bijectors that are not affine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_genext.bijectors import Autoregressive, Coupling
 from tfp_genext.distributions import binding
 
-# Bijectors that may say that their Jacobian is constant, and are not affine.
+# Bijectors that are not affine, but whose `is_constant_jacobian` may be true.
 _NEVER_AFFINE = (
     tfb.AbsoluteValue,
     tfb.RealNVP,
@@ -51,17 +51,17 @@ def stddev(distribution: tfd.Distribution) -> tf.Tensor:
     bijector = distribution.bijector
     known = _is_affine(bijector) and _acts_on_entries(bijector)
     _require(known, "stddev", distribution)
-    # The slope by its logarithm: a difference of two values would lose digits to the shift.
+    # The slope from the log-determinant, because a difference of two values would lose digits.
     anywhere = tf.zeros_like(mean(distribution.distribution))
     slope = tf.exp(bijector.forward_log_det_jacobian(anywhere, event_ndims=0))
     return slope * stddev(distribution.distribution)
 
 
 def quantiles(distribution: tfd.Distribution, probs: tf.Tensor) -> tf.Tensor:
-    """Returns quantiles of each entry by itself, `[Q, *batch, *event]`.
+    """Returns quantiles of each entry, `[Q, *batch, *event]`.
 
     Args:
-      distribution: of a known event shape.
+      distribution: a distribution with a known event shape.
       probs: numbers in [0, 1], `[Q]`.
     """
     if _is_independent(distribution):
@@ -83,12 +83,12 @@ def _transformed_quantiles(distribution: Any, probs: tf.Tensor) -> tf.Tensor:
     known = _acts_on_entries(bijector) and not _has(bijector, tfb.AbsoluteValue)
     _require(known, "quantile", distribution)
     base = distribution.distribution
-    # A bijector of one number rises or falls.
+    # A scalar bijector is increasing or decreasing.
     rank = distribution.batch_shape.rank + distribution.event_shape.rank
 
     def pushed(of: tf.Tensor) -> tf.Tensor:
         found = quantiles(base, of)
-        # The bijector may have a batch, and its base none.
+        # The bijector may have a batch shape that its base does not have.
         for _ in range(1 + rank - found.shape.rank):
             found = found[:, tf.newaxis]
         return bijector.forward(found)
@@ -100,7 +100,7 @@ def _transformed_quantiles(distribution: Any, probs: tf.Tensor) -> tf.Tensor:
 def _blocks(
     distribution: tfd.Blockwise, statistic: Callable[[tfd.Distribution], tf.Tensor], lead: int = 0
 ) -> tf.Tensor:
-    """Returns a statistic of all parts, flattened and joined as the events are."""
+    """Returns a statistic of all parts, flattened and concatenated as the events are."""
     parts = []
     for part in distribution.distributions:
         value = statistic(part)
@@ -110,7 +110,7 @@ def _blocks(
     return tf.concat(parts, axis=-1)
 
 
-# TFP makes some classes in two kinds, of which the second has no public name.
+# TFP has two classes of some distributions, of which the second has no public name.
 
 
 def _is_independent(distribution: Any) -> bool:
@@ -122,7 +122,7 @@ def _is_blockwise(distribution: Any) -> bool:
 
 
 def _is_plainly_transformed(distribution: Any) -> bool:
-    """Tells whether a distribution is none of TFP's that have moments of their own."""
+    """Tells whether a transformed distribution is not of a TFP class with moments of its own."""
     kind = type(distribution)
     named = getattr(tfd, kind.__name__, None) is kind and kind is not tfd.TransformedDistribution
     return binding.is_transformed(distribution) and not named

@@ -1,11 +1,12 @@
-"""Requests that TensorFlow Serving replays when it loads a SavedModel.
+"""Warm-up requests that TensorFlow Serving replays when it loads a SavedModel.
 
-A server starts slowly: the first requests of a kind wait for what is made at the first need. It
-therefore runs the requests in `assets.extra/tf_serving_warmup_requests` before it serves a version
-[1]. They name a signature and no model: the server does not look for one. A request that fails
-keeps it from serving the version, so that each is run once before it is written.
+The first requests to a server are slow, because of lazy initialisation. A server therefore runs the
+requests in `assets.extra/tf_serving_warmup_requests` before it serves a version [1]. The requests
+have the name of a signature but none of a model, which the server ignores. If a request fails, the
+version is not served. Each request is therefore run once before it is written.
 
-[1]: "SavedModel Warmup", TensorFlow Serving, https://www.tensorflow.org/tfx/serving/saved_model_warmup
+[1]: "SavedModel Warmup", TensorFlow Serving,
+https://www.tensorflow.org/tfx/serving/saved_model_warmup
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ import tensorflow as tf
 
 from tfp_genext.core import checks
 
-# Batch sizes, of all signatures or by the name of each.
+# Batch sizes, for all signatures or by the name of each.
 Warmup = Sequence[int] | Mapping[str, Sequence[int]]
 Sizes = dict[str, tuple[int, ...]]
 
 DIRECTORY, FILE = "assets.extra", "tf_serving_warmup_requests"
-_MOST = 1000  # TensorFlow Serving refuses to load a version with more.
+_MOST = 1000  # TensorFlow Serving does not load versions with more.
 
 
 def batch_sizes(warmup: Warmup, signatures: Iterable[str]) -> Sizes:
-    """Returns the batch sizes of the requests of each signature that has any.
+    """Returns the batch sizes of the requests, by signature.
 
     Args:
-      warmup: as the user gives it.
+      warmup: the user's argument.
       signatures: the names of all signatures.
     """
     names = list(signatures)
@@ -50,9 +51,9 @@ def write(directory: str, signatures: Mapping[str, Callable], sizes: Sizes) -> N
     """Writes the requests of a SavedModel, if there are any.
 
     Args:
-      directory: of the SavedModel.
+      directory: directory of the SavedModel.
       signatures: all its traced functions by name.
-      sizes: from `batch_sizes`.
+      sizes: result of `batch_sizes`.
     """
     if not any(sizes.values()):
         return
@@ -74,7 +75,7 @@ def _requests(
 
 
 def _points(signatures: Mapping[str, Callable], rows: int) -> dict[str, tf.Tensor]:
-    """Returns data and noise that the model itself makes, by the names that inputs have."""
+    """Returns data and noise computed by the model itself, by the names of inputs."""
     sample = signatures["sample"]
     inputs = _inputs(sample, rows, {})
     samples = sample(**inputs)["samples"]
@@ -86,7 +87,7 @@ def _points(signatures: Mapping[str, Callable], rows: int) -> dict[str, tf.Tenso
 
 
 def _inputs(signature: Any, rows: int, points: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns one request: points, a median, and zeros for seeds and contexts."""
+    """Returns one request: the given points, a median, and zeros for seeds and contexts."""
     specs = signature.input_signature
     batched = any(spec.shape.rank and spec.shape[0] is None for spec in specs)
     inputs = {"num_samples": tf.constant(1 if batched else rows), "probs": [0.5], **points}
@@ -110,7 +111,7 @@ def _record(name: str, inputs: dict[str, tf.Tensor]) -> bytes:
 
 
 def _messages() -> tuple[Any, Any]:
-    """Returns TensorFlow Serving's messages, which only those need who ask for warm-up requests."""
+    """Imports the messages of TensorFlow Serving, which only warm-up requests need."""
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError as error:
