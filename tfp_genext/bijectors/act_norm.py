@@ -1,4 +1,4 @@
-"""Activation normalisation."""
+"""Activation normalisation, as in Glow."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 
 class ActNorm(OneEvaluationBijector):
-    """Scales and shifts each dimension, so that a first batch of data comes out standardised.
+    """Scales and shifts each dimension; initialised so that a first batch is standardised.
 
         forward   y = exp(log_scale) * x + shift
         inverse   x = (y - shift) * exp(-log_scale)
         log-det   sum(log_scale)
 
-    Both directions are cheap. Calls never assign: initialisation is the explicit step
-    `gx.flows.initialize`, which `DensityModel.fit` takes on its first batch (Kingma and Dhariwal,
-    2018 [1]).
+    Both directions are cheap. Calls never change the variables. The explicit initialisation
+    `gx.flows.initialize` does, and `DensityModel.fit` calls it on the first batch (Kingma and
+    Dhariwal, 2018, arXiv:1807.03039).
 
     Args:
       shift: `tf.Variable` `[D]`.
       log_scale: `tf.Variable` `[D]`.
-      initialized: boolean `tf.Variable`, kept with the weights, that says whether it has been
-        initialised; `None`, the default, where that is nobody's concern.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"act_norm"`.
+      initialized: boolean `tf.Variable`, saved with the weights, true after initialisation.
+        Default: `None`, which means that no initialisation is needed.
+      validate_args, name: as in `tfb.Bijector`. The default name is `"act_norm"`.
 
     Raises:
-      ValueError: where `shift` and `log_scale` differ in shape or are no vectors.
+      ValueError: if `shift` and `log_scale` differ in shape or are not vectors.
 
     Example:
 
@@ -42,11 +41,6 @@ class ActNorm(OneEvaluationBijector):
     norm.initialize(tf.constant([[1.0, 10.0], [3.0, 30.0]]))
     tf.debugging.assert_near(norm.inverse([[1.0, 30.0]]), [[-1.0, 1.0]])
     ```
-
-    #### References
-
-    [1]: Diederik P. Kingma, Prafulla Dhariwal. Glow: Generative Flow with Invertible 1x1
-         Convolutions. 2018. https://arxiv.org/abs/1807.03039
     """
 
     def __init__(
@@ -75,29 +69,30 @@ class ActNorm(OneEvaluationBijector):
 
     @property
     def shift(self) -> tf.Variable:
-        """What is added, `[D]`."""
+        """The shift, `[D]`."""
         return self._shift
 
     @property
     def log_scale(self) -> tf.Variable:
-        """Logarithm of what is multiplied by, `[D]`."""
+        """The logarithm of the scale, `[D]`."""
         return self._log_scale
 
     @property
     def initialized(self) -> bool:
-        """Whether `initialize` has been called; `True` where that is not kept. Eager only."""
+        """Whether it is initialised; `True` without the variable `initialized`. Eager only."""
         return self._initialized is None or bool(self._initialized.numpy())
 
     def initialize(self, values: tf.Tensor, *, forward: bool = False) -> None:
-        """Sets shift and scale so that a batch comes out with mean 0 and standard deviation 1.
+        """Sets shift and scale so that the outputs of a batch have mean 0 and standard deviation 1.
 
         Args:
-          values: `[..., D]`, at least one row. A column that does not vary keeps scale 1.
-          forward: whether the values are inputs of `forward` rather than of `inverse`, the default.
+          values: `[..., D]`, at least one row. A constant column gets scale 1.
+          forward: whether the values are inputs of `forward` instead of `inverse`. Default:
+            `False`.
         """
         rows = tf.reshape(values, [-1, values.shape[-1]])
         mean, variance = tf.nn.moments(rows, axes=[0])
-        # Variation below the rounding error of the mean counts as zero.
+        # Treats variation below the rounding error of the mean as zero.
         rounding = 100.0 * checks.finfo(rows.dtype).eps * tf.reduce_max(tf.abs(rows), 0)
         varies = variance > tf.square(rounding)
         log_std = 0.5 * tf.math.log(tf.where(varies, variance, tf.ones_like(variance)))

@@ -1,4 +1,4 @@
-"""The additive coupling of NICE, which preserves volume."""
+"""The additive coupling of NICE."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from tfp_genext import masks
 from tfp_genext.bijectors.coupling import Coupling
-from tfp_genext.bijectors.signed_mask import one_mask
+from tfp_genext.bijectors.signed_mask import choose_mask
 from tfp_genext.transformers import Additive
 
 
 class AdditiveCoupling(Coupling):
     """Additive coupling layer of NICE, which preserves volume.
 
-    With x split into the masked part x0 and the rest x1 (Dinh et al., 2015 [1]):
+    With x split into the masked part x0 and the rest x1 (Dinh et al., 2015, arXiv:1410.8516):
 
         forward   y0 = x0,  y1 = x1 + shift(x0)
         inverse   x0 = y0,  x1 = y1 - shift(y0)
@@ -26,14 +26,10 @@ class AdditiveCoupling(Coupling):
     as affine and return wrong means.
 
     Args:
-      num_masked: number of units that stay unchanged; the last ones if it is negative.
-      fraction_masked: the same as a fraction of the event size, in (-1, 1).
+      num_masked, fraction_masked, mask, event_ndims: as in `gx.bijectors.AffineCoupling`.
       conditioner: a Keras 3 layer, called as `layer(x0, **condition)`, that returns the shift,
         `[..., n]` or `[..., n, 1]`; or a callable `(x0, n, **condition) -> shift`.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"additive_coupling"`.
-      mask: as in `gx.bijectors.Coupling`, instead of `num_masked`.
-      event_ndims: rank of an event, 3 for images. Default: 1.
+      validate_args, name: as in `tfb.Bijector`. The default name is `"additive_coupling"`.
 
     Raises:
       ValueError: if not exactly one mask is given, the conditioner is missing, the mask does not
@@ -50,11 +46,6 @@ class AdditiveCoupling(Coupling):
     nice = gx.bijectors.AdditiveCoupling(1, conditioner=lambda x0, n: tf.repeat(x0, n, axis=-1))
     assert nice.forward([1.0, 2.0, 3.0]).numpy().tolist() == [1.0, 3.0, 4.0]
     ```
-
-    #### References
-
-    [1]: Laurent Dinh, David Krueger, Yoshua Bengio. NICE: Non-linear Independent Components
-         Estimation. 2015. https://arxiv.org/abs/1410.8516
     """
 
     def __init__(
@@ -71,7 +62,7 @@ class AdditiveCoupling(Coupling):
         mask = masks.hashable(mask, event_ndims)
         parameters = dict(locals())
         super().__init__(
-            one_mask(num_masked, fraction_masked, mask),
+            choose_mask(num_masked, fraction_masked, mask),
             conditioner,
             Additive(),
             event_ndims=event_ndims,

@@ -13,39 +13,37 @@ from tfp_genext.transformers.base import Transformer, checked_transformer
 
 
 class Autoregressive(ConditionerBijector):
-    """Autoregressive layer of any conditioner and transformer.
+    """Autoregressive layer with any conditioner and transformer.
 
     With a bijector g of scalars whose parameters for dimension k come from y_1 ... y_(k-1)
-    (Papamakarios et al., 2017 [1]):
+    (Papamakarios et al., 2017, arXiv:1705.07057):
 
         forward   y_k = g(x_k; y_1 ... y_(k-1))        for k = 1 ... D, one after the other
         inverse   x_k = g^-1(y_k; y_1 ... y_(k-1))     all at once
         log-det   sum_k log|dg/dx_k|
 
-    The inverse, and so the density, costs one evaluation of the conditioner. The forward direction
-    costs a few with `gx.networks.MADE`, which solves the triangular system for its own inputs; the
-    result is that of D passes. Any other conditioner takes D passes. `tfb.Invert` exchanges the two
-    directions, as in an inverse autoregressive flow.
+    The inverse, which the density needs, costs one evaluation of the conditioner. The forward
+    direction costs a few with `gx.networks.MADE`, which solves the triangular system, with the
+    result of D passes. Other conditioners need D passes. `tfb.Invert` exchanges the two directions,
+    as in an inverse autoregressive flow.
 
     Args:
-      conditioner: a Keras 3 layer, called as `layer(y, **condition)`, best a `gx.networks.MADE`; or
-        a callable `(y, D, **condition)`. It returns parameters `[..., D, transformer.params_size]`,
-        or a tuple of tensors `[..., D]`. Any other than MADE must be autoregressive itself, which
-        is not checked.
-      transformer: turns parameters into g: one of `gx.transformers`, or any object with
+      conditioner: a Keras 3 layer, called as `layer(y, **condition)`, preferably a
+        `gx.networks.MADE`; or a callable `(y, D, **condition)`. It must return parameters
+        `[..., D, transformer.params_size]`, or a tuple of tensors `[..., D]`. A conditioner other
+        than MADE must be autoregressive, which is not checked.
+      transformer: map from parameters to g, one of `gx.transformers`, or any object with
         `params_size` and `bijector(params)`.
       event_ndims: rank of an event. Default: 1.
-      tolerance: relative change below which the forward direction counts a block of dimensions as
+      tolerance: relative change below which the forward direction treats a block of dimensions as
         solved, if there are more than 64. Default: 0, exact.
-      unroll_loop: whether the D passes of a conditioner that does not solve are unrolled. Default:
-        `False`.
+      unroll_loop: whether the D passes of other conditioners are unrolled. Default: `False`.
       is_constant_jacobian: whether the Jacobian is known not to depend on y. Default: `False`.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      parameters: arguments of a subclass, as in TFP. Default: those given here.
-      name: name of the bijector. Default: `"autoregressive"`.
+      parameters: arguments of a subclass's constructor, as in TFP. Default: those of this one.
+      validate_args, name: as in `tfb.Bijector`. The default name is `"autoregressive"`.
 
     Raises:
-      ValueError: if the conditioner cannot be called, or returns another size.
+      ValueError: if the conditioner is not callable, or returns another size.
       TypeError: if `transformer` is not a transformer.
 
     Example:
@@ -60,11 +58,6 @@ class Autoregressive(ConditionerBijector):
     y = layer.forward(tf.ones([5, 3]))
     tf.debugging.assert_near(layer.inverse(tf.identity(y)), tf.ones([5, 3]), atol=1e-4)
     ```
-
-    #### References
-
-    [1]: George Papamakarios, Theo Pavlakou, Iain Murray. Masked Autoregressive Flow for Density
-         Estimation. 2017. https://arxiv.org/abs/1705.07057
     """
 
     _network = "gx.networks.MADE"
@@ -129,16 +122,16 @@ class Autoregressive(ConditionerBijector):
         return g.forward(x), known_log_det(g.forward_log_det_jacobian, x, self._event_ndims)
 
     def _solve(self, x: tf.Tensor, conditions: dict[str, Any]) -> ValueAndLogDet:
-        """Returns y = g(x; y), which the network finds for its own inputs."""
+        """Returns y = g(x; y) and the log-determinant, by the network's method `solve`."""
         options = {"tolerance": self._tolerance}
         update = _Forward(self._transformer)
         y, params = self._conditioner.solve(update, x, options, **conditions)
         g = self._transformer.bijector(_by_parameter(params))
-        # At y, where it is a formula for all transformers; at x it may be a search.
+        # At y, because all inverses are in closed form. At x it may need a root finder.
         return y, -g.inverse_log_det_jacobian(y, self._event_ndims)
 
     def _all_but_one_pass(self, x: tf.Tensor, conditions: dict[str, Any]) -> tf.Tensor:
-        """Returns y after D - 1 passes: exact but for its last dimension, which nothing reads."""
+        """Returns y after D - 1 passes, which leave only its last dimension to compute."""
 
         def one_pass(y: tf.Tensor) -> tf.Tensor:
             return self._conditioned(y, y.shape[-1], **conditions).forward(x)
@@ -169,13 +162,13 @@ class Autoregressive(ConditionerBijector):
 
 @dataclasses.dataclass(frozen=True)
 class _Forward:
-    """The forward direction of a transformer, as a function of parameters and noise."""
+    """The forward direction of a transformer as a function of parameters and noise."""
 
     transformer: Any
 
     @property
     def heavy(self) -> bool:
-        """Whether it takes long to trace."""
+        """Whether tracing it is slow."""
         return getattr(self.transformer, "heavy", False)
 
     def __call__(self, params: Any, x: tf.Tensor) -> tf.Tensor:
@@ -183,5 +176,5 @@ class _Forward:
 
 
 def _by_parameter(params: Any) -> Any:
-    """Returns the parameters that a network's `solve` gives as tensors of the shape of x."""
+    """Returns the parameters of a network's `solve` as one tensor of the shape of x each."""
     return tf.unstack(params, axis=-1) if tf.is_tensor(params) else params

@@ -14,7 +14,7 @@ _EPSILON = 1e-4
 
 
 class BatchNorm(OneEvaluationBijector):
-    """Batch normalisation of each channel, as Real NVP has between couplings.
+    """Batch normalisation of each channel, as between the couplings of Real NVP.
 
     With mean m and variance v of a channel, and learned shift and log_scale:
 
@@ -22,21 +22,20 @@ class BatchNorm(OneEvaluationBijector):
         forward   y = (x * exp(log_scale) + shift) * sqrt(v + 1e-4) + m
         log-det   sum(log_scale + log(v + 1e-4) / 2)
 
-    In `fit`, the inverse takes m and v from the batch, through which gradients go, and the
-    remembered ones move towards them. Everywhere else both directions take the remembered ones, so
-    that a density does not depend on the batch it is asked in and samples have the density that is
-    computed for them; before any training these are 0 and 1 (Dinh et al., 2017, section 3.7 [1]).
+    In `fit`, the inverse uses m and v of the batch, with gradients, and updates the moving
+    averages. Otherwise both directions use the moving averages. A density thus does not depend on
+    the other rows of the batch, and agrees with that of the samples. Before training the averages
+    are 0 and 1 (Dinh et al., 2017, section 3.7, arXiv:1605.08803).
 
     Args:
-      moments: a built `gx.networks.MovingMoments`, which keeps m and v.
+      moments: a built `gx.networks.MovingMoments`, which holds the moving averages of m and v.
       shift: `tf.Variable` `[C]`.
       log_scale: `tf.Variable` `[C]`.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"batch_norm"`.
+      validate_args, name: as in `tfb.Bijector`. The default name is `"batch_norm"`.
 
     Raises:
-      TypeError: where an argument is of another kind.
-      ValueError: where `shift` and `log_scale` differ in shape or are no vectors.
+      TypeError: if an argument has another type.
+      ValueError: if `shift` and `log_scale` differ in shape or are not vectors.
 
     Example:
 
@@ -81,7 +80,7 @@ class BatchNorm(OneEvaluationBijector):
         )
 
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
-        # Noise says nothing of the data's moments, in training neither.
+        # Always the moving averages, because samples must not change the moments of the data.
         self._check_size(x)
         mean, log_std = _mean_and_log_std(self._moments.network.remembered(), x.dtype)
         y = (x * tf.exp(self._log_scale) + self._shift) * tf.exp(log_std) + mean
@@ -89,7 +88,7 @@ class BatchNorm(OneEvaluationBijector):
 
     def _inverse_and_log_det(self, y: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
         self._check_size(y)
-        # Without `training`, for which Keras then takes what the model was called with.
+        # Without `training`, so that Keras uses the value of the enclosing call of the model.
         mean, log_std = _mean_and_log_std(self._moments.network(y), y.dtype)
         x = ((y - mean) * tf.exp(-log_std) - self._shift) * tf.exp(-self._log_scale)
         return x, -tf.reduce_sum(self._log_scale + log_std)

@@ -1,4 +1,4 @@
-"""A chain that delivers keyword arguments."""
+"""A chain of bijectors that passes keyword arguments to its members."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from tfp_genext.core.bijector import OneEvaluationBijector
 
 
 class Compose(hosts.Chain):
-    """A `tfb.Chain` that sends keyword arguments to every member that takes them.
+    """A `tfb.Chain` that passes keyword arguments to every member that takes them.
 
         forward   y = b_1(b_2(... b_n(x)))
         inverse   x = b_n^-1(... b_2^-1(b_1^-1(y)))
-        log-det   the sum of the members'
+        log-det   sum of the log-determinants of the members
 
-    `tfb.Chain` files keyword arguments under the names of its members and drops the rest silently.
-    `Compose` hands `conditional_input=c` to each member that takes it, through `tfb.Chain`,
-    `tfb.Invert` and `Compose` at any depth, and raises where none does. The filing of `tfb.Chain`,
-    `{member.name: {...}}`, works too.
+    `tfb.Chain` expects keyword arguments by the names of its members, `{member.name: {...}}`, and
+    silently drops others. `Compose` passes `conditional_input=c` to each member that takes it,
+    through `tfb.Chain`, `tfb.Invert` and `Compose` at any depth, and raises if there is none. It
+    also accepts the arguments of `tfb.Chain`.
 
     Args:
-      bijectors: the members, outermost first: the last one is the first that `forward` applies.
+      bijectors: the members, outermost first. `forward` applies the last one first.
       validate_args: as in `tfb.Chain`. Default: `False`.
       validate_event_size: as in `tfb.Chain`. Default: `True`.
       name: name of the bijector. Default: `"compose"`.
 
     Raises:
-      TypeError: where a member is no `tfb.Bijector`.
-      ValueError: at a call with a keyword argument that no member takes.
+      TypeError: if a member is not a `tfb.Bijector`.
+      ValueError: in a call, if no member takes a keyword argument.
 
     Example:
 
@@ -107,9 +107,10 @@ class Compose(hosts.Chain):
 
 
 def _keeps_size(bijector: tfb.Bijector) -> bool:
-    """Tells whether an event is known to be of as many entries after a bijector as before.
+    """Tells whether a bijector is known to keep the number of entries of an event.
 
-    TFP checks all others at each call, by operations that print and that converters do not take.
+    TFP checks the size in each call of other bijectors, by operations that print and that model
+    converters do not support.
     """
     inner = conditioning.members(bijector)
     if inner:

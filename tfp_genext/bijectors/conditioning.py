@@ -1,4 +1,4 @@
-"""Where keyword arguments such as `conditional_input` go, and binding them for good."""
+"""Routing of keyword arguments such as `conditional_input`, and binding of contexts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CONDITIONERS = ("shift_and_log_scale_fn", "bijector_fn")
 
 
 def members(bijector: tfb.Bijector) -> list[tfb.Bijector]:
-    """Returns the bijectors that a composition or an inversion is made of."""
+    """Returns the direct members of a composition or inversion."""
     if isinstance(bijector, hosts.Composition):
         return tf.nest.flatten(bijector.bijectors)
     inner = getattr(bijector, "bijector", None)
@@ -22,12 +22,12 @@ def members(bijector: tfb.Bijector) -> list[tfb.Bijector]:
 
 
 def is_inversion(bijector: tfb.Bijector) -> bool:
-    """Tells whether a bijector is a `tfb.Invert`, which is a class of another name around ours."""
+    """Tells whether a bijector is a `tfb.Invert`, which has two classes."""
     return isinstance(bijector, hosts.Invert)
 
 
 def takes(bijector: tfb.Bijector, condition: str) -> bool:
-    """Tells whether a bijector, or a member at any depth, uses the keyword argument `condition`."""
+    """Tells whether a bijector, or a member at any depth, takes the keyword `condition`."""
     if isinstance(bijector, OneEvaluationBijector):
         return bijector.takes(condition)
     inner = members(bijector)
@@ -40,7 +40,7 @@ def takes(bijector: tfb.Bijector, condition: str) -> bool:
 
 
 def conditional_event_shape(bijector: tfb.Bijector) -> tuple[int, ...] | None:
-    """Returns the shape of one context event that a bijector, or a member of it, asks for."""
+    """Returns the shape of one context event of a bijector or its members, or `None`."""
     if isinstance(bijector, OneEvaluationBijector):
         return bijector.conditional_event_shape
     shapes = [conditional_event_shape(member) for member in members(bijector)]
@@ -50,8 +50,8 @@ def conditional_event_shape(bijector: tfb.Bijector) -> tuple[int, ...] | None:
 def route(bijector: tfb.Bijector, conditions: dict[str, Any]) -> dict[str, Any]:
     """Returns the keyword arguments with which `bijector` passes `conditions` to its members.
 
-    `tfb.Chain` wants them filed under the names of its members; everything else takes them as they
-    are. What the bijector does not take is left out.
+    `tfb.Chain` expects them by the names of its members. All other bijectors take them unchanged.
+    Keyword arguments that the bijector does not take are left out.
     """
     taken = {name: value for name, value in conditions.items() if takes(bijector, name)}
     if isinstance(bijector, OneEvaluationBijector) or not taken:
@@ -81,12 +81,12 @@ def _filed_by_name(bijector: hosts.Composition, conditions: dict[str, Any]) -> d
 def initialize(
     bijector: tfb.Bijector, values: tf.Tensor, *, forward: bool = False, **conditions: Any
 ) -> tf.Tensor:
-    """Passes data through a bijector, and sets what depends on data in it and its members.
+    """Passes data through a bijector, and initialises its data-dependent state.
 
     Args:
-      bijector: the bijector, a chain or inversion of TFP's too.
-      values: a batch of inputs of `inverse`, or of `forward` if `forward` is true.
-      forward: the direction of the pass. Default: `False`.
+      bijector: the bijector, which may be a chain or inversion of TFP.
+      values: a batch of inputs of the pass.
+      forward: whether the pass is `forward` instead of `inverse`. Default: `False`.
       **conditions: keyword arguments of the bijector, such as `conditional_input`.
 
     Returns:
@@ -105,29 +105,28 @@ def initialize(
 
 
 def uninitialized(module: tf.Module) -> list[OneEvaluationBijector]:
-    """Returns the bijectors, at any depth of another or a distribution, that wait for data."""
+    """Returns the bijectors inside a module whose data-dependent state is not initialised."""
     modules = (module, *module.submodules)
     return [m for m in modules if isinstance(m, OneEvaluationBijector) and not m.initialized]
 
 
 class Conditioned(OneEvaluationBijector):
-    """A bijector with its `conditional_input` bound, so that it takes no keyword arguments.
+    """A bijector with a fixed `conditional_input`, which takes no keyword arguments.
 
         forward   y = f(x; c)
         inverse   x = f^-1(y; c)
-        log-det   that of f(.; c)
+        log-det   the log-determinant of f(.; c)
 
-    The leading dimensions of `c` become the bijector's batch shape. Cheap where `f` is cheap.
+    The leading dimensions of `c` become the bijector's batch shape. Costs are those of `f`.
 
     Args:
       bijector: the bijector `f`, ours or a composition, that takes `conditional_input`.
       conditional_input: context `[..., *conditional_event_shape]`.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"conditioned"`.
+      validate_args, name: as in `tfb.Bijector`. The default name is `"conditioned"`.
 
     Raises:
-      TypeError: where `bijector` is no bijector, or `conditional_input` holds no numbers.
-      ValueError: where `bijector` takes no `conditional_input`, or one of another shape.
+      TypeError: if `bijector` is not a bijector, or `conditional_input` is not numeric.
+      ValueError: if `bijector` takes no `conditional_input`, or one of another shape.
 
     Example:
 
@@ -168,12 +167,12 @@ class Conditioned(OneEvaluationBijector):
 
     @property
     def bijector(self) -> tfb.Bijector:
-        """The bijector before its context was bound."""
+        """The bijector without a fixed context."""
         return self._bijector
 
     @property
     def conditional_input(self) -> Any:
-        """The context that was bound."""
+        """The fixed context."""
         return self._conditional_input
 
     def _forward_and_log_det(self, x: tf.Tensor, **conditions: Any) -> ValueAndLogDet:
@@ -198,7 +197,7 @@ class Conditioned(OneEvaluationBijector):
         return initialize(self._bijector, values, forward=forward, conditional_input=c)
 
     def _bound(self) -> dict[str, Any]:
-        # One tensor for both calls: TFP's cache goes by identity.
+        # One tensor for both calls, because TFP's cache compares tensors by identity.
         c = tf.convert_to_tensor(self._conditional_input)
         return route(self._bijector, {"conditional_input": c})
 
@@ -218,7 +217,7 @@ class Conditioned(OneEvaluationBijector):
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
         del dtype
         return {
-            # Left out where it has no batch: TFP cannot slice a permutation.
+            # Left out if it has no batch shape, because TFP cannot slice a permutation.
             "bijector": hosts.BatchedComponentProperties(
                 event_ndims=lambda self, ndims: (
                     hosts.NO_EVENT_NDIMS

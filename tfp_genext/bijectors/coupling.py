@@ -1,4 +1,4 @@
-"""The coupling layer: a masked part stays, and parameterises the transformation of the rest."""
+"""The coupling layer: masked units are unchanged and parameterise the others' transformation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_genext import masks
-from tfp_genext.bijectors.conditioner import checked_conditioner
+from tfp_genext.bijectors.conditioner_checks import checked_conditioner
 from tfp_genext.core import checks, leading_dims, tracking
 from tfp_genext.core.bijector import ConditionerBijector, ValueAndLogDet, known_log_det
 from tfp_genext.transformers.base import Transformer, checked_transformer
 
 
 class Coupling(ConditionerBijector):
-    """Coupling layer of any mask, conditioner and transformer.
+    """Coupling layer with any mask, conditioner and transformer.
 
     With x split into the masked part x0 and the rest x1, and a bijector g of scalars whose
-    parameters the conditioner computes from x0 (Dinh et al., 2017 [1]):
+    parameters the conditioner computes from x0 (Dinh et al., 2017, arXiv:1605.08803):
 
         forward   y0 = x0,  y1 = g(x1; x0)
         inverse   x0 = y0,  x1 = g^-1(y1; y0)
@@ -29,21 +29,20 @@ class Coupling(ConditionerBijector):
     Both directions cost one evaluation of the conditioner.
 
     Args:
-      mask: boolean vector `[D]`, True for units that stay. For events of higher rank it is that of
-        their last axis, or of the whole event, as `gx.masks.checkerboard`: then the conditioner
-        sees zeros in place of the units that move, and returns parameters for all. Without any
-        True, the conditioner must take a context. A function from the size of the last axis to such
-        a vector will do if that size is not known yet.
+      mask: boolean vector `[D]`, True for unchanged units, on the last axis of the event. It may
+        also be an array for the whole event, such as `gx.masks.checkerboard`. The conditioner then
+        gets zeros for the transformed units, and returns parameters for all units. If no entry is
+        True, the conditioner must take a context. If the size D is not known yet, the mask may be a
+        function from D to a vector.
       conditioner: a Keras 3 layer, called as `layer(x0, **condition)`, or a callable `(x0, n,
-        **condition)`, that returns parameters `[..., n, transformer.params_size]` for the n units
-        that move, or a tuple of tensors `[..., n]`.
-      transformer: turns parameters into g: one of `gx.transformers`, or any object with
+        **condition)`. It must return parameters `[..., n, transformer.params_size]` for the n
+        transformed units, or a tuple of tensors `[..., n]`.
+      transformer: map from parameters to g, one of `gx.transformers`, or any object with
         `params_size` and `bijector(params)`.
       event_ndims: rank of an event, 3 for images. Default: 1.
       is_constant_jacobian: whether the Jacobian is known not to depend on x. Default: `False`.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      parameters: arguments of a subclass, as in TFP. Default: those given here.
-      name: name of the bijector. Default: `"coupling"`.
+      parameters: arguments of a subclass's constructor, as in TFP. Default: those of this one.
+      validate_args, name: as in `tfb.Bijector`. The default name is `"coupling"`.
 
     Raises:
       ValueError: if the mask does not fit the event, or the conditioner returns another size.
@@ -61,11 +60,6 @@ class Coupling(ConditionerBijector):
     y = coupling.forward(tf.zeros([5, 3]))
     assert y.shape == [5, 3] and coupling.inverse_log_det_jacobian(y, 1).shape == [5]
     ```
-
-    #### References
-
-    [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
-         https://arxiv.org/abs/1605.08803
     """
 
     _network = "gx.networks.MLP"
@@ -137,7 +131,7 @@ class Coupling(ConditionerBijector):
             return tf.TensorShape([*sides, size])
         if self._mask.ndim == 1:
             return tf.TensorShape([*sides, self._mask.size])
-        # The mask of a grid may have one channel for all of them; the network sees them all.
+        # The mask of a grid may have a single channel. The network's input has all channels.
         return tf.TensorShape([*self._mask.shape[:-1], seen])
 
 
@@ -150,19 +144,19 @@ class _Parts(abc.ABC):
 
     @abc.abstractmethod
     def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the part that the conditioner sees, and the part that the transformer acts on."""
+        """Returns the input of the conditioner, and the units to transform."""
 
     @abc.abstractmethod
     def merge(self, masked: tf.Tensor, moved: tf.Tensor, *, widened: bool) -> tf.Tensor:
-        """Returns the whole event; a context may have widened the batch of the moved part."""
+        """Returns the event; a context may have added batch dimensions to the transformed units."""
 
     @abc.abstractmethod
     def log_det(self, method: Callable, x: tf.Tensor) -> tf.Tensor | None:
-        """Returns the log-determinant that a method of the transformer gives at the moved part."""
+        """Returns the log-determinant by a method of the transformer's bijector."""
 
 
 class _AxisParts(_Parts):
-    """Splits the last axis into masked and transformed units, which alone are computed."""
+    """Splits the last axis into masked units and transformed units."""
 
     def __init__(self, mask: np.ndarray, event_ndims: int) -> None:
         self._event_ndims = event_ndims
@@ -172,7 +166,7 @@ class _AxisParts(_Parts):
         self._last = bool(mask[len(mask) - count :].all())
 
     def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # tf.split, not slices: its gradient is a single concatenation.
+        # `tf.split` instead of slices, because its gradient is a single concatenation.
         if self._first:
             masked, moved = tf.split(x, [len(self._masked), len(self._moved)], axis=-1)
             return masked, moved
@@ -196,10 +190,10 @@ class _AxisParts(_Parts):
 
 
 class _GridParts(_Parts):
-    """Masks entries anywhere in an event; the transformer acts on all, and must be elementwise."""
+    """Masks any entries of an event; the transformer acts on all, and must be elementwise."""
 
     def __init__(self, mask: np.ndarray, event: tf.TensorShape) -> None:
-        # Along channels alone: a side of 1 would take images of any size, and so would the noise.
+        # Masks broadcast over channels only. A side of 1 would match images of any size.
         sides, channels = zip(mask.shape[:-1], event[:-1], strict=True), event[-1]
         fits = all(m == e or e is None for m, e in sides)
         if not fits or mask.shape[-1] not in (1, channels or mask.shape[-1]):
@@ -219,6 +213,6 @@ class _GridParts(_Parts):
         log_det = known_log_det(method, x, 0)
         if log_det is None:
             return None
-        # A bijector of constant Jacobian returns one number for all entries.
+        # A bijector with a constant Jacobian returns one number for all entries.
         log_det = tf.where(self._mask, tf.zeros_like(log_det + x), log_det)
         return tf.reduce_sum(log_det, axis=list(range(-self._mask.ndim, 0)))

@@ -1,4 +1,4 @@
-"""Learned mixing of channels."""
+"""The invertible 1x1 convolution of Glow."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 
 class Invertible1x1Conv(OneEvaluationBijector):
-    """Multiplies the channels of each pixel by a learned matrix, kept as its LU decomposition.
+    """Multiplies the channels of each pixel by a learned matrix in LU decomposition.
 
         inverse   x = W y,  W = P L U
         forward   y = W^-1 x
         log-det   -sum(log|diag(U)|) for each pixel, in O(C)
 
-    P is a fixed permutation, L lower triangular with ones on its diagonal, U upper triangular with
-    the diagonal sign * exp(log_scale): never singular, whatever the variables (Kingma and Dhariwal,
-    2018 [1]). As in Glow, W itself is what takes data to noise. It acts on the last axis of tensors
-    of any rank.
+    P is a fixed permutation, L is lower triangular with ones on its diagonal, and U is upper
+    triangular with the diagonal sign * exp(log_scale). W is thus never singular (Kingma and
+    Dhariwal, 2018, arXiv:1807.03039). As in Glow, W maps data to noise. It acts on the last axis of
+    tensors of any rank.
 
     Args:
       lower_upper: `tf.Variable` `[C, C]`: L below the diagonal, U above; the diagonal is not used.
       log_scale: `tf.Variable` `[C]`, log|diag(U)|.
       sign: signs of diag(U), `[C]`, each 1 or -1.
-      permutation: P as the order of the rows of L U, each of 0 to C - 1 once.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"invertible_1x1_conv"`.
+      permutation: P, as the order of the rows of L U: a permutation of 0 to C - 1.
+      validate_args, name: as in `tfb.Bijector`. The default name is `"invertible_1x1_conv"`.
 
     Raises:
-      ValueError: where the shapes do not fit, or a sign is no sign.
+      ValueError: if the shapes do not match, or a sign is neither 1 nor -1.
 
     Example:
 
@@ -45,11 +44,6 @@ class Invertible1x1Conv(OneEvaluationBijector):
     y = conv.forward(tf.ones([2, 8, 8, 4]))
     tf.debugging.assert_near(conv.inverse(tf.identity(y)), tf.ones([2, 8, 8, 4]), atol=1e-5)
     ```
-
-    #### References
-
-    [1]: Diederik P. Kingma, Prafulla Dhariwal. Glow: Generative Flow with Invertible 1x1
-         Convolutions. 2018. https://arxiv.org/abs/1807.03039
     """
 
     def __init__(
@@ -78,12 +72,12 @@ class Invertible1x1Conv(OneEvaluationBijector):
 
     @classmethod
     def random(cls, num_channels: int, *, seed: int, dtype: Any = "float32") -> Invertible1x1Conv:
-        """Returns one whose matrix W is a random rotation, on new variables.
+        """Returns a layer whose matrix W is a random rotation, on new variables.
 
         Args:
           num_channels: C.
-          seed: of NumPy's random generator.
-          dtype: of the variables. Default: float32.
+          seed: seed of NumPy's random generator.
+          dtype: dtype of the variables. Default: float32.
         """
         num_channels = checks.positive_int("num_channels", num_channels)
         dtype = checks.float_dtype("dtype", dtype)

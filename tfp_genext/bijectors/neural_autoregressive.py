@@ -1,31 +1,30 @@
-"""The layer of neural autoregressive flows."""
+"""The autoregressive layer of neural autoregressive flows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from tfp_genext.bijectors.autoregressive import Autoregressive
-from tfp_genext.bijectors.conditioner import checked_conditioner
+from tfp_genext.bijectors.conditioner_checks import checked_conditioner
 from tfp_genext.transformers import DeepSigmoidal, Transformer
 
 
 class NeuralAutoregressive(Autoregressive):
-    """Neural autoregressive layer: a monotone network transforms each dimension.
+    """Autoregressive layer with a monotone network for each dimension.
 
-    With a rising function F of scalars whose parameters for dimension k come from y_1 ... y_(k-1)
-    (Huang et al., 2018 [1]):
+    With an increasing function F of scalars whose parameters for k depend on y_1 ... y_(k-1) (Huang
+    et al., 2018, arXiv:1804.00779):
 
         inverse   x_k = F(y_k; y_1 ... y_(k-1))        all at once
         forward   y_k = F^-1(x_k; y_1 ... y_(k-1))     by root finding, one after the other
         log-det   of the inverse: sum_k log F'(y_k)
 
-    The inverse, and so the density, costs one evaluation of the conditioner. F rises for all
-    parameters: see `gx.transformers.DeepSigmoidal` and `DeepDenseSigmoidal`.
+    The inverse, which the density needs, costs one evaluation of the conditioner. F is increasing
+    for all parameters, see `gx.transformers.DeepSigmoidal` and `DeepDenseSigmoidal`.
 
     Args:
       conditioner: as in `gx.bijectors.Autoregressive`.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"neural_autoregressive"`.
+      validate_args, name: as in `tfb.Bijector`. The default name is `"neural_autoregressive"`.
       transformer: the family of F. Default: `gx.transformers.DeepSigmoidal()`.
       tolerance: as in `gx.bijectors.Autoregressive`. Default: 0.
 
@@ -45,11 +44,6 @@ class NeuralAutoregressive(Autoregressive):
     y = layer.forward(tf.ones([5, 3]))
     tf.debugging.assert_near(layer.inverse(tf.identity(y)), tf.ones([5, 3]), atol=1e-4)
     ```
-
-    #### References
-
-    [1]: Chin-Wei Huang, David Krueger, Alexandre Lacoste, Aaron Courville. Neural Autoregressive
-         Flows. 2018. https://arxiv.org/abs/1804.00779
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A bijector for some of the channels."""
+"""A bijector that acts on some of the channels."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 
 class Partial(OneEvaluationBijector):
-    """Applies a bijector to the first channels, and leaves the others as they are.
+    """Applies a bijector to the first channels, and keeps the others unchanged.
 
     With x split along the last axis into its first k entries x0 and the rest x1:
 
         forward   y0 = f(x0),  y1 = x1
         inverse   x0 = f^-1(y0),  x1 = y1
-        log-det   that of f
+        log-det   the log-determinant of f
 
-    Of such steps a multi-scale flow is made: what is factored out is what they leave.
+    Multi-scale flows are built from such steps. The unchanged channels are those that are factored
+    out.
 
     Args:
-      bijector: f, which keeps the shape of its events.
+      bijector: f, which must keep the shape of its events.
       num_channels: k.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"partial"`.
+      validate_args, name: as in `tfb.Bijector`. The default name is `"partial"`.
 
     Raises:
-      TypeError: where `num_channels` is no integer, or `bijector` no bijector.
-      ValueError: at a call with fewer channels.
+      TypeError: if `num_channels` is not an integer, or `bijector` is not a bijector.
+      ValueError: in a call, if the input has fewer channels.
 
     Example:
 
@@ -73,7 +73,7 @@ class Partial(OneEvaluationBijector):
 
     @property
     def num_channels(self) -> int:
-        """How many channels it acts on."""
+        """Number of channels that the bijector acts on."""
         return self._num_channels
 
     @property

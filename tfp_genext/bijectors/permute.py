@@ -1,4 +1,4 @@
-"""Permutations whose gradient is a permutation too."""
+"""Permutations with an efficient gradient."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tfp_genext.core import checks
 
 
 class Permute(tfb.Permute):
-    """`tfb.Permute` with a cheap gradient.
+    """A `tfb.Permute` with an efficient gradient.
 
         forward   y = x[..., permutation]
         inverse   x = y[..., inverse permutation]
         log-det   0
 
-    The gradient of a gather is, in general, a scatter that adds. That of a permutation is the
-    inverse permutation; a flow of many small layers feels the difference.
+    TensorFlow's gradient of a gather is a scatter with addition. Here it is the inverse
+    permutation, which makes flows of many small layers faster.
 
     Args:
-      permutation: integer vector `[D]` that holds each of 0 to D - 1 once.
+      permutation: integer vector `[D]`, a permutation of 0 to D - 1.
       axis: the axis to permute, a negative integer. Default: -1.
       validate_args: whether to check the permutation when it is used. Default: `False`.
       name: name of the bijector. Default: `"permute"`.
 
     Raises:
-      TypeError: where `permutation` holds no integers.
-      ValueError: where it does not hold each of 0 to D - 1 once, and for events of another size.
-      NotImplementedError: where `axis` is not negative.
+      TypeError: if `permutation` does not hold integers.
+      ValueError: if it is not a permutation of 0 to D - 1, or an event has another size.
+      NotImplementedError: if `axis` is not negative.
 
     Example:
 
@@ -83,7 +83,7 @@ class Permute(tfb.Permute):
 def _permuted(x: tf.Tensor, order: tf.Tensor, undo: tf.Tensor, axis: int) -> tf.Tensor:
     fixed = tf.get_static_value(order)
     if fixed is not None and (fixed == np.arange(len(fixed))[::-1]).all():
-        # A gather would move one number at a time.
+        # Faster than a gather, which copies one number at a time.
         return tf.reverse(x, axis=[axis])
 
     @tf.custom_gradient

@@ -1,4 +1,4 @@
-"""Masks of couplings by TFP's arguments: a signed number, or a fraction, of the units."""
+"""Coupling masks given by TFP's arguments, a signed number or a fraction of the units."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfp_genext import masks
 
 
 class SignedMask:
-    """Mask of a signed number or fraction of the units; the last ones stay if it is negative."""
+    """Mask of a signed number or fraction of the units; negative values mask the last ones."""
 
     def __init__(self, num_masked: Any, fraction_masked: Any) -> None:
         _check_mask_size(num_masked, fraction_masked)
@@ -20,13 +20,13 @@ class SignedMask:
 
     @property
     def masked_size(self) -> int:
-        """Signed number of masked units, for the last event size seen if it is a fraction."""
+        """Signed number of masked units; a fraction is of the last event size seen."""
         if self._num_masked is not None:
             return self._num_masked
         return int(np.round((self._input_depth or 0) * (self._fraction_masked or 0.0)))
 
     def __call__(self, size: int | None) -> np.ndarray:
-        # A graph may not know the size. As in TFP, that of an earlier call is taken then.
+        # The size may be unknown in a graph. As in TFP, that of an earlier call is used then.
         size = self._input_depth if size is None else size
         if size is None:
             raise NotImplementedError(
@@ -42,12 +42,12 @@ class SignedMask:
         return masks.prefix_mask(size, self.masked_size)
 
 
-def one_mask(num_masked: Any, fraction_masked: Any, mask: Any) -> Any:
-    """Returns the mask of a coupling from the three ways to give one.
+def choose_mask(num_masked: Any, fraction_masked: Any, mask: Any) -> Any:
+    """Returns the mask of a coupling from the one of three arguments that is given.
 
     Raises:
       ValueError: if not exactly one is given, or a fraction is out of range.
-      TypeError: if `num_masked` is not a whole number, or `fraction_masked` not a float.
+      TypeError: if `num_masked` is not an integer, or `fraction_masked` is not a float.
     """
     if mask is None:
         return SignedMask(num_masked, fraction_masked)
@@ -84,7 +84,7 @@ def _check_mask_size(num_masked: Any, fraction_masked: Any) -> None:
 
 
 def _is_whole(value: Any) -> bool:
-    """Tells whether a value is a whole number; a float may be one, as in TFP."""
+    """Tells whether a value is an integer; a float with an integer value is one, as in TFP."""
     if isinstance(value, (bool, np.bool_, str, bytes)):
         return False
     try:

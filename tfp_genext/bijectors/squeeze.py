@@ -1,4 +1,4 @@
-"""Trading space for channels."""
+"""Reshaping of blocks of pixels to channels."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from tfp_genext.core import checks, leading_dims
 
 
 class Squeeze(tfb.Bijector):
-    """Turns blocks of pixels into channels, as Real NVP does between scales.
+    """Reshapes blocks of pixels to channels, as between the scales of Real NVP.
 
         forward   [..., H, W, C] -> [..., H / b, W / b, b * b * C]
         inverse   [..., H / b, W / b, b * b * C] -> [..., H, W, C]
         log-det   0
 
-    The channels of a block stand together pixel by pixel, row by row, as in `tf.nn.space_to_depth`
-    (Dinh et al., 2017 [1]).
+    The order of channels is that of `tf.nn.space_to_depth`: pixel by pixel and row by row of a
+    block (Dinh et al., 2017, arXiv:1605.08803).
 
     Args:
       block_size: b, at least 2. Default: 2.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"squeeze"`.
+      validate_args, name: as in `tfb.Bijector`. The default name is `"squeeze"`.
 
     Raises:
-      TypeError: where `block_size` is no integer.
-      ValueError: where it is below 2; at a call with a height, a width or a number of channels that
-        it does not divide.
+      TypeError: if `block_size` is not an integer.
+      ValueError: if `block_size` is below 2. In a call, if height, width or number of channels are
+        not multiples of the block.
 
     Example:
 
@@ -39,11 +38,6 @@ class Squeeze(tfb.Bijector):
     squeeze = gx.bijectors.Squeeze()
     assert squeeze.forward(tf.zeros([5, 28, 28, 1])).shape == [5, 14, 14, 4]
     ```
-
-    #### References
-
-    [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
-         https://arxiv.org/abs/1605.08803
     """
 
     def __init__(
@@ -116,7 +110,7 @@ class Squeeze(tfb.Bijector):
 
 
 def _sizes(name: str, shape: tf.TensorShape) -> list[int | None]:
-    """Returns height, width and channels, `None` for what a graph does not know."""
+    """Returns height, width and channels, each `None` if unknown."""
     if shape.rank not in (None, 3):
         raise ValueError(
             f"`{name}` must be images of shape [..., H, W, C]. Received: event shape {shape}"
@@ -138,6 +132,6 @@ def _divided(size: int | None, divisor: int) -> int | None:
 
 
 def _rearranged(x: tf.Tensor, event: tf.TensorShape, function: Any) -> tf.Tensor:
-    """Applies a function of images `[N, H, W, C]` to images of any leading dimensions."""
+    """Applies a function of images `[N, H, W, C]` to images with any leading dimensions."""
     batch, (flat,) = leading_dims.flattened([leading_dims.Events(x, 3)])
     return leading_dims.with_event_shape(batch.restored(function(flat), x.dtype), event)

@@ -1,4 +1,4 @@
-"""The scale of data as a fixed bijector."""
+"""Location and scale of data as a fixed bijector."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ class Standardize(tfb.Bijector):
         inverse   x = (y - loc) / scale
         log-det   sum(log(scale))
 
-    `model.adapt(x)` and `gx.flows.standardized` put one of these inside a density, so that its
-    networks see data of mean 0 and standard deviation 1, while log-densities and samples stay in
-    the data's own units. Its variables are saved with the weights and are not trained. Both
-    directions are cheap.
+    `model.adapt(x)` and `gx.flows.standardized` insert this bijector in a density. The inputs of
+    its networks then have mean 0 and standard deviation 1, but log-densities and samples are in the
+    units of the data. The variables are saved with the weights and are not trained. Both directions
+    are cheap.
 
     Args:
       loc: `tf.Variable` `[D]`, or `[]` for scalar events; not trainable.
       scale: `tf.Variable` of the same shape, above 0; not trainable.
-      validate_args: passed to `tfb.Bijector`. Default: `False`.
-      name: name of the bijector. Default: `"standardize"`.
+      validate_args, name: as in `tfb.Bijector`. The default name is `"standardize"`.
 
     Raises:
       TypeError: if `loc` or `scale` is not a `tf.Variable`.
@@ -71,12 +70,12 @@ class Standardize(tfb.Bijector):
 
     @classmethod
     def of(cls, loc: np.ndarray, scale: np.ndarray, dtype: tf.DType) -> Standardize:
-        """Returns one on new variables.
+        """Returns a `Standardize` on new variables.
 
         Args:
           loc: `[D]` or `[]`.
-          scale: of the same shape, above 0.
-          dtype: of the variables.
+          scale: array of the same shape, above 0.
+          dtype: dtype of the variables.
         """
         return cls(
             tf.Variable(loc, dtype=dtype, trainable=False, name="loc"),
@@ -109,7 +108,7 @@ class Standardize(tfb.Bijector):
         return (y - self._loc) / self._scale
 
     def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
-        # Of the shape of x: TensorFlow Lite adds up a lone vector wrongly.
+        # Of the shape of x, because TensorFlow Lite sums a single vector incorrectly.
         return tf.math.log(self._scale) + tf.zeros_like(x)
 
 

@@ -1,4 +1,4 @@
-"""Drop-ins for `tfb.RealNVP` and `tfb.MaskedAutoregressiveFlow`: TFP's arguments and messages."""
+"""Replacements of `tfb.RealNVP` and `tfb.MaskedAutoregressiveFlow` with TFP's arguments."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tensorflow_probability import bijectors as tfb
 
 from tfp_genext import masks
 from tfp_genext.bijectors.autoregressive import Autoregressive
-from tfp_genext.bijectors.conditioner import refuse_tf_keras
+from tfp_genext.bijectors.conditioner_checks import refuse_tf_keras
 from tfp_genext.bijectors.coupling import Coupling
-from tfp_genext.bijectors.signed_mask import one_mask
+from tfp_genext.bijectors.signed_mask import choose_mask
 from tfp_genext.core import checks, tracking
 from tfp_genext.transformers import Affine, Transformer
 from tfp_genext.transformers.base import checked_transformer
 
 
 class AffineCoupling(Coupling):
-    """Affine coupling layer of Real NVP, on Keras 3 networks; a drop-in for `tfb.RealNVP`.
+    """Affine coupling layer of Real NVP with Keras 3 networks; replaces `tfb.RealNVP`.
 
-    With x split into the masked part x0 and the rest x1 (Dinh et al., 2017 [1]):
+    With x split into the masked part x0 and the rest x1 (Dinh et al., 2017, arXiv:1605.08803):
 
         forward   y0 = x0,  y1 = exp(log_scale(x0)) * x1 + shift(x0)
         inverse   x0 = y0,  x1 = (y1 - shift(y0)) * exp(-log_scale(y0))
@@ -31,19 +31,19 @@ class AffineCoupling(Coupling):
 
     Both directions cost one evaluation of the network.
 
-    Code written for `tfb.RealNVP` works after changing the name: every keyword means the same.
+    Code for `tfb.RealNVP` works after changing the name, as all keywords have the same meaning.
     `shift_and_log_scale_fn` may also be a Keras 3 layer, called as `layer(x0, **condition)`, whose
-    variables the bijector shows and trains. Variables inside a template of TensorFlow 1 or a Python
-    function are not shown, here as in TFP: a UserWarning. `gx.bijectors.Coupling` is the same layer
+    variables the bijector tracks. Variables inside a TensorFlow 1 template or a Python function are
+    not tracked, as in TFP, and cause a UserWarning. `gx.bijectors.Coupling` is the same layer
     without TFP's arguments.
 
     Args:
-      num_masked: number of units that stay unchanged; the last ones if it is negative.
+      num_masked: number of unchanged units: the first ones, or the last ones if it is negative.
       fraction_masked: the same as a fraction of the event size, in (-1, 1).
       shift_and_log_scale_fn: a Keras 3 layer that returns `[..., n, transformer.params_size]`, or a
-        tuple of tensors `[..., n]`, with n the number of units that move; or any callable with
-        TFP's signature `(x0, n, **condition) -> (shift, log_scale)`, whose log-scale is used as it
-        is given.
+        tuple of tensors `[..., n]`, with n the number of transformed units; or any callable with
+        TFP's signature `(x0, n, **condition) -> (shift, log_scale)`, whose log-scale is not
+        bounded.
       bijector_fn: a Keras 3 layer as above, or any callable with TFP's signature
         `(x0, n, **condition) -> tfb.Bijector`.
       is_constant_jacobian: whether the log-scale does not depend on x0. Default: `False`.
@@ -75,11 +75,6 @@ class AffineCoupling(Coupling):
     assert flow.log_prob(tf.zeros([5, 3])).shape == [5]
     assert len(flow.trainable_variables) == 6
     ```
-
-    #### References
-
-    [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
-         https://arxiv.org/abs/1605.08803
     """
 
     def __init__(
@@ -98,10 +93,12 @@ class AffineCoupling(Coupling):
     ) -> None:
         mask = masks.hashable(mask, event_ndims)
         parameters = dict(locals())
-        function = _one_function(shift_and_log_scale_fn, bijector_fn, transformer, takes_units=True)
+        function = _choose_function(
+            shift_and_log_scale_fn, bijector_fn, transformer, takes_units=True
+        )
         self._gives_bijector = bijector_fn is not None
         super().__init__(
-            one_mask(num_masked, fraction_masked, mask),
+            choose_mask(num_masked, fraction_masked, mask),
             function,
             Affine() if transformer is None else transformer,
             event_ndims=event_ndims,
@@ -113,7 +110,7 @@ class AffineCoupling(Coupling):
 
     @property
     def _masked_size(self) -> int:
-        # The signed mask size under TFP's name, which TFP's users and tests read.
+        # TFP's name of the signed mask size, which its users and tests read.
         return self._mask.masked_size
 
     def _bijector(self, visible: tf.Tensor, num_units: int, **conditions: Any) -> tfb.Bijector:
@@ -127,30 +124,30 @@ class AffineCoupling(Coupling):
 
 
 class MaskedAutoregressive(Autoregressive):
-    """Masked autoregressive flow on Keras 3 networks; a drop-in for `tfb.MaskedAutoregressiveFlow`.
+    """Masked autoregressive flow with Keras 3 networks; replaces `tfb.MaskedAutoregressiveFlow`.
 
     With a bijector g of scalars whose parameters for dimension k come from y_1 ... y_(k-1)
-    (Papamakarios et al., 2017 [1]):
+    (Papamakarios et al., 2017, arXiv:1705.07057):
 
         forward   y_k = g(x_k; y_1 ... y_(k-1))        for k = 1 ... D, one after the other
         inverse   x_k = g^-1(y_k; y_1 ... y_(k-1))     all at once
         log-det   sum_k log|dg/dx_k|,  for the affine g = exp(log_scale) * x + shift: sum(log_scale)
 
-    The inverse, and so the density, costs one evaluation of the network. With `gx.networks.MADE`
-    the forward direction costs a few. Any other network or callable must be autoregressive itself,
-    which is not checked, and takes D passes, as in TFP. `tfb.Invert` gives an inverse
-    autoregressive flow [2], in which sampling is the cheap direction.
+    The inverse, which the density needs, costs one evaluation of the network. With
+    `gx.networks.MADE` the forward direction costs a few. Other networks and callables must be
+    autoregressive, which is not checked, and need D passes, as in TFP. `tfb.Invert` gives an
+    inverse autoregressive flow (Kingma et al., 2016, arXiv:1606.04934), for which sampling is the
+    fast direction.
 
-    Code written for `tfb.MaskedAutoregressiveFlow` works after changing the name: every keyword
-    means the same. The functions may also be Keras 3 layers, called as `layer(y, **condition)`,
-    whose variables the bijector shows and trains. Variables inside a template of TensorFlow 1 or a
-    Python function are not shown, here as in TFP: a UserWarning. `gx.bijectors.Autoregressive` is
-    the same layer without TFP's arguments.
+    Code for `tfb.MaskedAutoregressiveFlow` works after changing the name, as all keywords have the
+    same meaning. The functions may also be Keras 3 layers, called as `layer(y, **condition)`, whose
+    variables the bijector tracks. Other variables are treated as in `gx.bijectors.AffineCoupling`.
+    `gx.bijectors.Autoregressive` is the same layer without TFP's arguments.
 
     Args:
       shift_and_log_scale_fn: a Keras 3 layer that returns `[..., D, transformer.params_size]`, or a
-        tuple of tensors `[..., D]`; or any callable with TFP's signature, whose log-scale is used
-        as it is given.
+        tuple of tensors `[..., D]`; or any callable with TFP's signature, whose log-scale is not
+        bounded.
       bijector_fn: a Keras 3 layer as above, or any callable `(y, **condition) -> tfb.Bijector`.
       is_constant_jacobian: whether the log-scale does not depend on y. Default: `False`.
       validate_args: whether to check the bijector that `bijector_fn` returns. Default: `False`.
@@ -180,13 +177,6 @@ class MaskedAutoregressive(Autoregressive):
     x, log_prob = flow.experimental_sample_and_log_prob(5, seed=[1, 2])
     tf.debugging.assert_near(flow.log_prob(tf.identity(x)), log_prob, atol=1e-4)
     ```
-
-    #### References
-
-    [1]: George Papamakarios, Theo Pavlakou, Iain Murray. Masked Autoregressive Flow for Density
-         Estimation. 2017. https://arxiv.org/abs/1705.07057
-    [2]: Diederik P. Kingma et al. Improving Variational Inference with Inverse Autoregressive Flow.
-         2016. https://arxiv.org/abs/1606.04934
     """
 
     def __init__(
@@ -205,7 +195,7 @@ class MaskedAutoregressive(Autoregressive):
         parameters = dict(locals())
         self._gives_bijector = bijector_fn is not None
         super().__init__(
-            _one_function(shift_and_log_scale_fn, bijector_fn, transformer, takes_units=False),
+            _choose_function(shift_and_log_scale_fn, bijector_fn, transformer, takes_units=False),
             Affine() if transformer is None else transformer,
             event_ndims=event_ndims,
             tolerance=tolerance,
@@ -226,13 +216,13 @@ class MaskedAutoregressive(Autoregressive):
         return _shift_and_scale(*_unpacked_pair(output, self._argument, visible, axis=-1))
 
 
-def _one_function(
+def _choose_function(
     shift_and_log_scale_fn: Any, bijector_fn: Any, transformer: Any, *, takes_units: bool
 ) -> Any:
-    """Returns the one function that is given.
+    """Returns the one of two functions that is given.
 
     Raises:
-      ValueError: if not exactly one is given, or a transformer beside a callable.
+      ValueError: if not exactly one is given, or a transformer is given with a callable.
       TypeError: if it is not callable, or `transformer` is not a transformer.
     """
     given = [f for f in (shift_and_log_scale_fn, bijector_fn) if f is not None]
@@ -267,7 +257,7 @@ def _shift_and_scale(shift: tf.Tensor | None, log_scale: tf.Tensor | None) -> tf
 
 
 def _unpacked_pair(output: Any, argument: str, visible: tf.Tensor, *, axis: int) -> Any:
-    """Returns (shift, log_scale) of a pair, or of a tensor that TFP unstacks along an axis.
+    """Returns (shift, log_scale) from a pair, or from a tensor that TFP unstacks along an axis.
 
     Raises:
       ValueError: if the function returned anything else.
@@ -285,7 +275,7 @@ def _unpacked_pair(output: Any, argument: str, visible: tf.Tensor, *, axis: int)
 
 
 def _is_stacked(output: tf.Tensor, visible: tf.Tensor, axis: int) -> bool:
-    """Tells whether a tensor may hold two of the shape of another, as far as the graph knows."""
+    """Tells whether a tensor may be a stack of two tensors of another's shape."""
     if output.shape.rank is None:
         return True
     same = visible.shape.rank in (None, output.shape.rank - 1)
@@ -293,7 +283,7 @@ def _is_stacked(output: tf.Tensor, visible: tf.Tensor, axis: int) -> bool:
 
 
 def _checked_inner(inner: tfb.Bijector, *, most: int) -> tfb.Bijector:
-    """Returns the bijector of a `bijector_fn`.
+    """Returns the bijector of a `bijector_fn` after checking its event ranks.
 
     Raises:
       ValueError: if it changes the rank, or acts on events of a rank above `most`.

@@ -1,4 +1,4 @@
-"""Checks of the networks and functions that are given as conditioners."""
+"""Checks of conditioners."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tfp_genext.core import checks
 
 
 def checked_conditioner(argument: str, conditioner: Any) -> Any:
-    """Returns a conditioner that is called on what is visible and, but for layers, the units.
+    """Returns a conditioner after checking that it can be called.
 
     Args:
-      argument: name of the argument by which it was given.
+      argument: name of the argument that holds the conditioner.
       conditioner: a Keras 3 layer, or a callable that takes the number of units.
 
     Raises:
       ValueError: if it is not callable.
-      TypeError: if it is a layer of `tf_keras` that cannot be given the number of units.
+      TypeError: if it is a `tf_keras` layer that does not take the number of units.
     """
     if not callable(conditioner):
         raise ValueError(checks.message(argument, "a Keras layer or callable", conditioner))
@@ -28,7 +28,7 @@ def checked_conditioner(argument: str, conditioner: Any) -> Any:
 
 
 def refuse_tf_keras(argument: str, function: Any) -> None:
-    """Raises `TypeError` for a layer of `tf_keras` that cannot be given the number of units.
+    """Raises `TypeError` for a `tf_keras` layer that does not take the number of units.
 
     Functions of coupling layers are called as `function(x0, num_units)`. The second argument of
     such a layer, if it has one, is `training`.
