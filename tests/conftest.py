@@ -5,6 +5,8 @@ import os
 import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# What XLA compiles here runs a few times only: compiling takes longer than running.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import forking
 import keras
@@ -32,6 +34,9 @@ _LONG = [
 
 # What programs import: the package, and what tests share.
 _PATH = [pathlib.Path(__file__).parents[1], pathlib.Path(__file__).parent]
+
+# Graphs are large and mostly kept: looking through them often takes a tenth of the time.
+gc.set_threshold(50_000, 50, 100)
 
 # Two devices, so that `tf.distribute` has replicas to work with.
 _CPU = tf.config.list_physical_devices("CPU")[0]
