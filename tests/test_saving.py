@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import zipfile
@@ -509,3 +510,59 @@ def test_a_file_of_another_version_that_can_be_read_is_read(version, saved_flow)
     x = np.zeros([3, 2], np.float32)
     expected = keras.saving.load_model(saved_flow).predict(x, verbose=0)
     np.testing.assert_array_equal(again.predict(x, verbose=0), expected)
+
+
+@gx.saving.register("test_saving.Cubed")
+class Cubed:
+    """A transformer of the user's own, without a base class."""
+
+    params_size = 1
+
+    def bijector(self, params):
+        return tfb.Shift(params[0] ** 3)
+
+
+@gx.saving.register("test_saving.Scaled")
+@dataclasses.dataclass(frozen=True)
+class Scaled(gx.transformers.Transformer):
+    """A transformer with an option."""
+
+    factor: float = 1.0
+    params_size = 1
+
+    def bijector(self, params):
+        return tfb.Shift(self.factor * params[0])
+
+
+class NotRegistered(Cubed):
+    pass
+
+
+@pytest.mark.parametrize("transformer", [Cubed(), Scaled(3.0)], ids=["plain", "dataclass"])
+def test_a_transformer_of_the_users_own_is_saved_by_one_decorator(transformer, tmp_path):
+    coupling = gx.bijectors.Coupling([True, False], gx.networks.MLP([1, 1], [4]), transformer)
+    layer = gx.bijectors.Autoregressive(gx.networks.MADE(2, 1, [4]), transformer)
+    flow = tfd.TransformedDistribution(
+        saved_cases.normal(2), gx.bijectors.Compose([coupling, layer])
+    )
+    x = tf.ones([3, 2])
+    flow.log_prob(tf.identity(x))
+    registry.perturb(flow)
+    model = gx.models.DensityModel(flow)
+    model.save(tmp_path / "own.keras")
+    for load in (gx.saving.load_model, keras.saving.load_model):
+        found = load(tmp_path / "own.keras").predict(x, verbose=0)
+        np.testing.assert_array_equal(found, model.predict(x, verbose=0))
+
+
+def test_a_transformer_that_is_not_registered_is_named(tmp_path):
+    layer = gx.bijectors.Autoregressive(gx.networks.MADE(2, 1, [4]), NotRegistered())
+    model = gx.models.DensityModel(tfd.TransformedDistribution(saved_cases.normal(2), layer))
+    with pytest.raises(ValueError, match=r"transformer` must be .*gx\.saving\.register"):
+        model.save(tmp_path / "own.keras")
+    own = Cubed()
+    own.option = 2.0
+    layer = gx.bijectors.Autoregressive(gx.networks.MADE(2, 1, [4]), own)
+    model = gx.models.DensityModel(tfd.TransformedDistribution(saved_cases.normal(2), layer))
+    with pytest.raises(ValueError, match="transformer` must be a dataclass"):
+        model.save(tmp_path / "own.keras")

@@ -48,7 +48,7 @@ def register(name: str) -> Callable[[_Kind], _Kind]:
         params_size = 1
 
         def bijector(self, params):
-            return tfp.bijectors.Shift(params[..., 0])
+            return tfp.bijectors.Shift(params[0])
     ```
     """
 

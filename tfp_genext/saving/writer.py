@@ -20,7 +20,8 @@ from tfp_genext.saving.plain import PlainData
 
 _HOLDABLE = (
     "something a file can hold: a number, string, dtype, tensor, variable, Keras layer, one of "
-    "TFP's public distributions or bijectors, one of tfp_genext, or a list, tuple or dict of these"
+    "TFP's public distributions or bijectors, one of tfp_genext, an instance of a class of yours "
+    "under `gx.saving.register`, or a list, tuple or dict of these"
 )
 _PLAIN = (bool, int, str, type(None))
 
@@ -57,7 +58,7 @@ class _Writer:
         for kinds, write in self._forms.items():
             if isinstance(value, kinds):
                 return write(value, path)
-        raise ValueError(checks.message(path, _HOLDABLE, value))
+        return self._dataclass(value, path)
 
     def _all_forms(self) -> dict[Any, Callable]:
         return {
@@ -105,9 +106,13 @@ class _Writer:
 
     def _dataclass(self, value: Any, path: str) -> dict[str, Any]:
         name = classes.class_name(type(value))
-        if name is None or not dataclasses.is_dataclass(value):
+        if name is None:
             raise ValueError(checks.message(path, _HOLDABLE, value))
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        if not dataclasses.is_dataclass(value) and vars(value):
+            expected = "a dataclass, or without attributes, to be saved"
+            raise ValueError(checks.message(path, expected, value))
+        known = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+        fields = {f.name: getattr(value, f.name) for f in known}
         arguments = {k: self.node(v, f"{path}.{k}") for k, v in fields.items()}
         return {"kind": "instance", "class": name, "arguments": arguments}
 

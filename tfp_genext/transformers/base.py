@@ -21,6 +21,9 @@ class Transformer(abc.ABC):
     function for all dimensions, so that it can be applied to any subset of them, in any layout.
     Zero parameters must give the identity, or the bijector nearest to it: a network whose last
     layer is initialised to zero then starts as the identity.
+
+    The base class is optional: any object with `params_size` and `bijector` is a transformer. To be
+    saved with a model, a class of your own must be a dataclass under `gx.saving.register`.
     """
 
     # Whether the bijector has so many operations that tracing one copy for each dimension would be
