@@ -214,9 +214,7 @@ def test_large_numbers_that_are_no_sizes_are_read(tmp_path):
 
 
 def test_values_of_distributions_are_no_sizes(tmp_path):
-    made = tfd.Uniform(0, tf.Variable(10**6))
     model = gx.models.DensityModel(tfd.Independent(tfd.Binomial(10**6, tf.Variable([0.0])), 1))
-    del made
     model.save(tmp_path / "model.keras")
     loaded = gx.saving.load_model(tmp_path / "model.keras")
     assert loaded.distribution.distribution.parameters["total_count"] == 10**6

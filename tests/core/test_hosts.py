@@ -176,6 +176,20 @@ def test_loss_metric():
     np.testing.assert_allclose(hosts.loss_metric(model).result(), loss, rtol=1e-6)
 
 
+def test_weights_file(tmp_path):
+    seen = []
+
+    class Looking(keras.layers.Dense):
+        def load_own_variables(self, store):
+            seen.extend(hosts.weights_file(store)["layers"])
+            super().load_own_variables(store)
+
+    model = keras.Sequential([keras.Input([2]), Looking(1, name="looking")])
+    model.save_weights(tmp_path / "model.weights.h5")
+    model.load_weights(tmp_path / "model.weights.h5")
+    assert seen == ["looking"], VERSIONS
+
+
 def test_set_initial_epoch():
     seen = []
 

@@ -143,6 +143,11 @@ def loss_metric(model: keras.Model) -> keras.metrics.Metric:
     return model._loss_tracker
 
 
+def weights_file(store: Any) -> Any:
+    """Returns the HDF5 file of which Keras gives `load_own_variables` a part."""
+    return store.h5_file
+
+
 def set_initial_epoch(model: keras.Model, epoch: int | None) -> None:
     """Sets the epoch at which a `fit` that has begun goes on; `None` for the one it was given."""
     model._initial_epoch = epoch

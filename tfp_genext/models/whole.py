@@ -132,7 +132,8 @@ class WholeModel(keras.Model):
         # Keras calls this before it loads anything else.
         if self._to_restore:
             optimizers, self._to_restore = self._to_restore, ()
-            optimizer_state.check(store.h5_file, {n: self._compiled()[n] for n in optimizers})
+            needed = {name: self._compiled()[name] for name in optimizers}
+            optimizer_state.check(hosts.weights_file(store), needed)
         states, names = self._seed_states(), list(store.keys())
         super().load_own_variables({name: store[name] for name in names if name not in states})
         for name, state in states.items():

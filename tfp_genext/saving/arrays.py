@@ -15,7 +15,9 @@ from tfp_genext.core import checks
 def number_dtype(name: Any) -> np.dtype:
     """Returns the dtype of this name; raises `ValueError` unless it is one of numbers."""
     dtype = tf.as_dtype(name)
-    if not (dtype.is_floating or dtype.is_integer or dtype.is_bool or dtype.is_complex):
+    if not isinstance(name, str) or not (
+        dtype.is_floating or dtype.is_integer or dtype.is_bool or dtype.is_complex
+    ):
         raise ValueError(checks.message("dtype", "one of numbers", name))
     return np.dtype(dtype.as_numpy_dtype)
 
