@@ -11,7 +11,7 @@ from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 
 class ActNorm(OneEvaluationBijector):
-    """Scales and shifts each dimension; initialised so that a first batch is standardised.
+    """Activation normalisation: scale and shift of each dimension, initialised from a batch.
 
         forward   y = exp(log_scale) * x + shift
         inverse   x = (y - shift) * exp(-log_scale)

@@ -48,11 +48,6 @@ class BatchNorm(OneEvaluationBijector):
     norm = gx.bijectors.BatchNorm(moments, tf.Variable(tf.zeros([2])), tf.Variable(tf.zeros([2])))
     tf.debugging.assert_near(norm.forward([[1.0, 2.0]]), [[1.0, 2.0]], atol=1e-3)
     ```
-
-    #### References
-
-    [1]: Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio. Density estimation using Real NVP. 2017.
-         https://arxiv.org/abs/1605.08803
     """
 
     def __init__(

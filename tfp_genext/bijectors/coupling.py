@@ -140,7 +140,7 @@ def _takes_context(conditioner: Any) -> bool:
 
 
 class _Parts(abc.ABC):
-    """The masked and the transformed part of an event."""
+    """Base class of ways to divide an event into a masked and a transformed part."""
 
     @abc.abstractmethod
     def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -156,7 +156,7 @@ class _Parts(abc.ABC):
 
 
 class _AxisParts(_Parts):
-    """Splits the last axis into masked units and transformed units."""
+    """A split of the last axis; the transformer is only evaluated at the transformed units."""
 
     def __init__(self, mask: np.ndarray, event_ndims: int) -> None:
         self._event_ndims = event_ndims
@@ -190,7 +190,7 @@ class _AxisParts(_Parts):
 
 
 class _GridParts(_Parts):
-    """Masks any entries of an event; the transformer acts on all, and must be elementwise."""
+    """A mask of any entries of an event; the transformer is evaluated at all, elementwise."""
 
     def __init__(self, mask: np.ndarray, event: tf.TensorShape) -> None:
         # Masks broadcast over channels only. A side of 1 would match images of any size.

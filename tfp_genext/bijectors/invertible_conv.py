@@ -13,7 +13,7 @@ from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 
 class Invertible1x1Conv(OneEvaluationBijector):
-    """Multiplies the channels of each pixel by a learned matrix in LU decomposition.
+    """Multiplication of the channels of each pixel by a learned matrix in LU decomposition.
 
         inverse   x = W y,  W = P L U
         forward   y = W^-1 x

@@ -13,7 +13,7 @@ from tfp_genext.core.bijector import OneEvaluationBijector, ValueAndLogDet
 
 
 class Partial(OneEvaluationBijector):
-    """Applies a bijector to the first channels, and keeps the others unchanged.
+    """A bijector applied to the first channels; the others are unchanged.
 
     With x split along the last axis into its first k entries x0 and the rest x1:
 

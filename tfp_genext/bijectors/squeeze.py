@@ -11,7 +11,7 @@ from tfp_genext.core import checks, leading_dims
 
 
 class Squeeze(tfb.Bijector):
-    """Reshapes blocks of pixels to channels, as between the scales of Real NVP.
+    """Reshaping of blocks of pixels to channels, as between the scales of Real NVP.
 
         forward   [..., H, W, C] -> [..., H / b, W / b, b * b * C]
         inverse   [..., H / b, W / b, b * b * C] -> [..., H, W, C]

@@ -12,7 +12,7 @@ from tfp_genext.core import checks, hosts
 
 
 class Standardize(tfb.Bijector):
-    """Maps standardised values to the scale of the data, by a fixed location and scale.
+    """Fixed affine map from standardised values to the scale of the data.
 
         forward   y = loc + scale * x
         inverse   x = (y - loc) / scale

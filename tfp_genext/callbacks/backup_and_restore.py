@@ -22,7 +22,7 @@ _NAME = re.compile(r"epoch_(\d+)\.weights\.h5")
 
 
 class BackupAndRestore(keras.callbacks.Callback):
-    """Saves the state of training after each epoch, and resumes from it after an interruption.
+    """A callback that saves the state of training after each epoch, and resumes from it.
 
     After each epoch the state of the model, its optimizers and seeds is saved atomically to one
     file, with the number of the epoch in its name. If the program is started again with the same

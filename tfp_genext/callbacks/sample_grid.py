@@ -21,7 +21,7 @@ _INVISIBLE = 0.02
 
 
 class SampleGrid(keras.callbacks.Callback):
-    """Writes a picture with a grid of samples every few epochs.
+    """A callback that writes a picture with a grid of samples every few epochs.
 
     All pictures use the same seed, so that each position shows the same sample as it improves. The
     first picture, of epoch 0, shows the untrained model.

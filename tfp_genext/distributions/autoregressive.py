@@ -194,7 +194,7 @@ class Autoregressive(tfd.Distribution):
         return self._factorization.positions()
 
     def greedy(self) -> tf.Tensor:
-        """Returns the greedy event: each entry is the most likely one given those before it.
+        """Returns the event each of whose entries is the most likely one given those before it.
 
         The result is not the mode of the distribution in general. For a mixture, the most likely
         entry of the component with the largest weight is taken.

@@ -83,7 +83,7 @@ class IndependentGamma(_TwoLogarithms):
 
     Args:
       event_shape: shape of one event.
-      bound: b, soft bound of the logarithms, above 0. Default: 5.
+      bound: b, above 0. Default: 5.
 
     Example:
 
@@ -114,7 +114,7 @@ class IndependentBeta(_TwoLogarithms):
 
     Args:
       event_shape: shape of one event.
-      bound: b, soft bound of the logarithms, above 0. Default: 5.
+      bound: b, above 0. Default: 5.
 
     Example:
 
@@ -148,7 +148,7 @@ class IndependentStudentT(LocationScale):
 
     Args:
       event_shape: shape of one event, `[]` for a real number.
-      bound: b, soft bound of the logarithms, above 0. Default: 5.
+      bound: b, above 0. Default: 5.
 
     Example:
 

@@ -17,7 +17,7 @@ _STEPS = 2**16
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class Binarize(NoisyPixels):
-    """Draws binary pixels whose probabilities are the grey values.
+    """A layer that draws binary pixels whose probabilities are the grey values.
 
         y ~ Bernoulli(x / scale)
 

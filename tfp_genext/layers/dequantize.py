@@ -14,7 +14,7 @@ from tfp_genext.layers.noise import NoisyPixels
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class Dequantize(NoisyPixels):
-    """Adds noise, uniform on [0, 1), to integers such as pixels.
+    """A layer that adds noise, uniform on [0, 1), to integers such as pixels.
 
         y = x + u
 

@@ -207,7 +207,7 @@ class Wasserstein(Adversarial):
 @keras.saving.register_keras_serializable(package="tfp_genext")
 @dataclasses.dataclass(frozen=True)
 class Hinge(Adversarial):
-    """Hinge losses: scores of the discriminator saturate beyond a margin.
+    """Hinge losses, with margin 1 for the scores of the discriminator.
 
         discriminator   max(0, 1 - r) + max(0, 1 + f)
         generator       -f

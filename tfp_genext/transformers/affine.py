@@ -15,7 +15,7 @@ from tfp_genext.transformers.scales import ExpScale, ScaleMap
 
 @dataclasses.dataclass(frozen=True)
 class Additive(Transformer):
-    """Adds a shift, as NICE does.
+    """A shift, as in NICE.
 
         forward   y = x + shift
         inverse   x = y - shift
@@ -43,7 +43,7 @@ class Additive(Transformer):
 
 @dataclasses.dataclass(frozen=True)
 class Affine(Transformer):
-    """Scales and shifts, as Real NVP and MAF do.
+    """A scale and a shift, as in Real NVP and MAF.
 
         forward   y = scale * x + shift
         inverse   x = (y - shift) / scale

@@ -37,7 +37,7 @@ class Transformer(abc.ABC):
 
     @abc.abstractmethod
     def bijector(self, params: Sequence[tf.Tensor]) -> tfb.Bijector:
-        """Returns the scalar bijector of `params_size` tensors of one shape, which may be any."""
+        """Returns the scalar bijector of `params_size` parameter tensors of equal shape."""
 
 
 def checked_transformer(transformer: Any) -> Any:

@@ -26,7 +26,7 @@ _INVERSE_SOFTPLUS_OF_ONE = math.log(math.e - 1.0)
 
 
 class ScaleAndShift(tfb.Bijector):
-    """Scale with a known log-scale, then shift, as one bijector.
+    """The bijector of a scale with known logarithm and a shift.
 
         forward   y = sign * exp(log_scale) * x + shift
         inverse   x = sign * exp(-log_scale) * (y - shift)

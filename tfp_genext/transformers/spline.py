@@ -137,7 +137,7 @@ class _RationalQuadratic(OneEvaluationBijector):
         return inside, tf.where(inside, x, tf.zeros_like(x))
 
     def _bin_of(self, x: tf.Tensor, sizes: tf.Tensor) -> _Bin:
-        """Returns the bin of each point, found by widths or by heights as given in `sizes`."""
+        """Returns the bin of each point x; `sizes` are the widths or the heights of all bins."""
         widths, heights, slopes, sizes = (
             insert_axes(values, x) for values in (self._widths, self._heights, self._slopes, sizes)
         )
