@@ -1,4 +1,4 @@
-"""Autoregressive distributions: what a sample costs, against a density and against D passes.
+"""Benchmark of sampling from autoregressive distributions, relative to a density and to D passes.
 
 python benchmarks/autoregressive.py [--rounds 15] [--json FILE] [--only TEXT] [--quick]
 """
@@ -27,16 +27,16 @@ _KINDS = {"plain": False, "XLA": True}
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Sizes of what is measured.
+    """Sizes of the measured models and batches.
 
     Args:
-      features: D of the MADE.
-      hidden: units of its hidden layer.
-      rows: samples of the MADE.
+      features: number of entries D of the MADE.
+      hidden: number of units of its hidden layer.
+      rows: number of samples of the MADE.
       side: height and width of images.
-      layers: of the PixelCNN.
-      filters: of its layers.
-      images: samples of the PixelCNN.
+      layers: number of layers of the PixelCNN.
+      filters: number of filters of its layers.
+      images: number of samples of the PixelCNN.
     """
 
     features: int = 784
@@ -70,7 +70,7 @@ def _rows(sizes: Sizes) -> Iterator[Row]:
 
 
 def _drifted(distribution: gx.distributions.Autoregressive) -> gx.distributions.Autoregressive:
-    """Returns a distribution whose weights stand off their start, where entries are independent."""
+    """Returns a distribution with perturbed weights; at initialisation entries are independent."""
     for i, variable in enumerate(distribution.trainable_variables):
         noise = tf.random.stateless_normal(variable.shape, [0, i])
         variable.assign_add(0.5 * noise / math.sqrt(max(variable.shape[0], 1)))
@@ -110,7 +110,7 @@ def _of_tfp(distribution: Any) -> tfd.Distribution:
         params = tf.reshape(params, tf.concat([batch, shape, [size]], axis=0))
         return tfd.Independent(distribution.head(params), len(shape))
 
-    # A number of steps that is not known when it is traced makes a loop of them.
+    # A number of steps that is unknown during tracing gives a loop.
     steps = tf.Variable(math.prod(shape), trainable=False)
     return tfd.Autoregressive(given, sample0=tf.zeros(shape), num_steps=steps)
 

@@ -1,8 +1,8 @@
-"""Binary data: log-likelihoods that MADE reaches on sets of the tractable-model literature.
+"""Log-likelihoods of MADE on binary data sets of the literature on tractable models.
 
-Each set is a file with arrays `train`, `valid` and `test` of zeros and ones. A row is one set: the
-mean of the test log-likelihood over seeds, each training stopped where the validation set says so
-and tested with the weights of its best epoch.
+Each set is a file with binary arrays `train`, `valid` and `test`. A row of the table is one set,
+with the mean of the test log-likelihood over seeds. Training stops early on the validation set, and
+the weights of the best epoch are tested.
 
 python benchmarks/binary.py nltcs.npz plants.npz dna.npz [--seeds 0 1 2]
 """
@@ -30,18 +30,18 @@ _HEADER = ("set", "rows", "D", "test, nats, by seed", "mean", "validation", "epo
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a set is fitted.
+    """Hyperparameters of the model and its training.
 
     Args:
-      hidden_units: of the network.
-      num_masks: of the network.
-      dropout: of the hidden units.
-      direct: 1 if inputs reach the outputs directly, else 0.
-      l1: weight of an L1 penalty of the matrices.
-      weight_decay: of AdamW.
-      learning_rate: at the start; it falls to 0 by a cosine.
-      batch_size: rows of a step.
-      epochs: at the most.
+      hidden_units: widths of the hidden layers.
+      num_masks: number of masks of the network.
+      dropout: dropout rate of the hidden units.
+      direct: 1 for direct connections from inputs to outputs, else 0.
+      l1: weight of an L1 penalty of the kernels.
+      weight_decay: weight decay of AdamW.
+      learning_rate: initial learning rate of a cosine schedule.
+      batch_size: number of rows of a step.
+      epochs: largest number of epochs.
     """
 
     hidden_units: tuple[int, ...] = (500,)
@@ -70,7 +70,7 @@ _SETTINGS = {
 
 
 def main() -> None:
-    """Fits each set with each seed, a line of the table at a time."""
+    """Fits each set with each seed, and prints the table line by line."""
     arguments = _options().parse_args()
     print(harness.table([], _HEADER), flush=True)
     for path in arguments.data:

@@ -1,4 +1,4 @@
-"""Trainings that last as long as they are given."""
+"""A callback for training of a given duration."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 
 class Clock(keras.callbacks.Callback):
-    """Lowers the learning rate to nothing over a given time, and ends the training then.
+    """Lowers the learning rate to 0 over a given time, and stops training then.
 
     Args:
-      minutes: that time.
-      learning_rate: what it is lowered from, by a cosine.
-      optimizers: whose learning rate it is. Default: the model's own.
-      now: what tells seconds. Default: the clock on the wall.
+      minutes: duration of training.
+      learning_rate: initial learning rate of a cosine schedule.
+      optimizers: optimizers whose learning rate is set. Default: that of the model.
+      now: function that returns the time in seconds. Default: wall-clock time.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The rows that the benchmarks of flows share."""
+"""The rows of the tables that all benchmarks of flows have."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def sampler(function: Callable[..., Any], n: int) -> Stopwatch:
 
 
 def density_of_samples(flow: Flow, n: int, name: str) -> Row:
-    """Returns what the density adds to our own samples."""
+    """Returns the row for the cost of the density of our own samples."""
     sides = {
         "with density": sampler(flow.sample_and_log_prob, n),
         "without": sampler(flow.sample, n),
@@ -59,12 +59,12 @@ def density_of_samples(flow: Flow, n: int, name: str) -> Row:
 
 def watch(function: Callable[[Any], Any], x: tf.Tensor, repeats: int = 1) -> Stopwatch:
     """Returns a stopwatch of a compiled function."""
-    # On the CPU a tf.function returns when its results are there: nothing to wait for.
+    # On the CPU a `tf.function` returns when its results are computed.
     return harness.timed(functools.partial(function, x), repeats)
 
 
 def fit(new: Callable[[], tfd.Distribution], sizes: Sizes) -> Row:
-    """Returns what `fit` costs beside bare steps, and beside Keras' own."""
+    """Returns the rows for `fit` relative to bare steps, and to Keras' `fit`."""
     watches = {
         "fit": epoch(new(), sizes, jit_compile=False),
         "Keras' fit": _keras_epoch(new(), sizes),
@@ -85,8 +85,8 @@ def epoch(flow: tfd.Distribution, sizes: Sizes, *, jit_compile: bool) -> Stopwat
 class _Clock(keras.callbacks.Callback):
     """Measures an epoch from its start to the end of its last step.
 
-    What follows is TensorFlow's: an iterator waits, before it goes, for a thread that sleeps ever
-    longer, up to as long again as the epoch took, whatever was trained.
+    The rest of an epoch is TensorFlow's: an iterator waits for a thread that sleeps increasingly
+    longer, up to the duration of the epoch, for any model.
     """
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -114,14 +114,14 @@ def _fit_data(sizes: Sizes) -> np.ndarray:
 def steps_of_one_epoch(
     model: keras.Model, batch_size: int, data: Mapping[str, np.ndarray]
 ) -> float:
-    """Returns how long the steps of one epoch took."""
+    """Returns the duration of the steps of one epoch."""
     clock = _Clock()
     model.fit(**data, batch_size=batch_size, epochs=1, verbose=0, callbacks=[clock])
     return clock.seconds
 
 
 class BareModel(keras.Model):
-    """The least model that Keras can fit: what its `fit` costs without ours."""
+    """A minimal Keras model, which measures the cost of Keras' `fit`."""
 
     def __init__(self, flow: tfd.Distribution) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ def _nll(y_true: tf.Tensor, log_prob: tf.Tensor) -> tf.Tensor:
 
 
 def bare_steps(flow: tfd.Distribution, sizes: Sizes, *, jit_compile: bool) -> Stopwatch:
-    """Returns a stopwatch of as many steps as an epoch has, with Keras' Adam and without `fit`."""
+    """Returns a stopwatch of the steps of an epoch with Keras' Adam, without `fit`."""
     variables = gx.models.DensityModel(flow).trainable_variables
     optimizer = _adam()
     optimizer.build(variables)
@@ -155,7 +155,7 @@ def bare_steps(flow: tfd.Distribution, sizes: Sizes, *, jit_compile: bool) -> St
 
 
 def start_up(kinds: Mapping[str, Callable[[], Flow]], sizes: Sizes) -> list[Row]:
-    """Returns what a new flow costs until it is of use."""
+    """Returns the rows for building and first use of a new flow."""
     x = flow_sides.batch(sizes, sizes.batch)
     first = {
         name: harness.timed(functools.partial(_build_and_call, kind, x))

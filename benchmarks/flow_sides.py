@@ -1,7 +1,7 @@
-"""What the sides of every flow benchmark share: one interface, one optimizer, one start.
+"""The common parts of the sides of all flow benchmarks: interface, optimizer and weights.
 
-All sides of a benchmark are given the very same weights, so that they compute the same function, up
-to the soft bound of our log-scales, whose cost is counted against us.
+All sides of a benchmark have the same weights and compute the same function, except for the soft
+bound of our log-scales, whose cost counts as ours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Seed = tuple[int, int]
 
 
 class Sizes(Protocol):
-    """What the sides of a benchmark agree on, as far as all benchmarks need to know."""
+    """The sizes that all sides of a benchmark have in common."""
 
     features: int
     batch: int
@@ -30,7 +30,7 @@ class Sizes(Protocol):
 
 
 class Flow(abc.ABC):
-    """One side: a flow with its density, its samples and its variables."""
+    """Base class of sides: a flow with its density, samples and variables."""
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
@@ -52,14 +52,14 @@ class Flow(abc.ABC):
         """Returns kernel, bias, kernel, bias, ... of each layer's network."""
 
     def load(self, weights: Sequence[Sequence[np.ndarray]]) -> None:
-        """Takes over the weights of all networks, all shifts before all log-scales."""
+        """Sets the weights of all networks, all shifts before all log-scales."""
         for variables, values in zip(self.networks(), weights, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """All variables, in one list."""
+        """All variables in one list."""
         return [variable for network in self.networks() for variable in network]
 
 
@@ -85,7 +85,7 @@ def standard_normal_log_prob(z: tf.Tensor) -> tf.Tensor:
 
 
 class Adam:
-    """TensorFlow's own kernel of Adam, so that all sides update alike and only the flows differ."""
+    """TensorFlow's Adam kernel, so that all sides have the same optimizer and only flows differ."""
 
     def __init__(self, variables: Sequence[tf.Variable], learning_rate: float = 1e-5) -> None:
         self._learning_rate = learning_rate
@@ -93,7 +93,7 @@ class Adam:
         self._slots = [(v, *(tf.Variable(tf.zeros_like(v)) for _ in range(2))) for v in variables]
 
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        """Moves every variable against its gradient."""
+        """Updates every variable with its gradient."""
         step = self._step.assign_add(1.0)
         shared = {
             "beta1_power": 0.9**step,
@@ -127,15 +127,15 @@ def training_step(flow: Flow, jit_compile: bool) -> Any:
 def agreeing(
     sides: Mapping[str, Flow], bounded: Flow, weights: Sequence[Sequence[np.ndarray]]
 ) -> dict[str, Flow]:
-    """Returns the sides `ours`, `TFP` and `by hand` on the same weights.
+    """Returns the sides `ours`, `TFP` and `by hand` with equal weights, after a comparison.
 
     Args:
       sides: the sides, by name.
-      bounded: the one by hand with the soft bound of ours, what ours is compared with.
-      weights: of each layer's network.
+      bounded: the side by hand with our soft bound, to compare ours with.
+      weights: weights of each layer's network.
 
     Raises:
-      RuntimeError: where a side does not compute what it should.
+      RuntimeError: if a side computes another density.
     """
     for flow in (*sides.values(), bounded):
         flow.load(weights)
@@ -149,7 +149,7 @@ def network_weights(widths: Sequence[int], rng: np.random.Generator) -> list[np.
     for rows, columns in itertools.pairwise(widths):
         kernel = rng.normal(0.0, math.sqrt(2.0 / rows), [rows, columns])
         values += [kernel, rng.normal(0.0, 0.01, [columns])]
-    # A new flow is near the identity, and its exponentials far from overflow.
+    # At initialisation a flow is close to the identity, so that no exponential overflows.
     values[-2] *= 0.05
     return values
 

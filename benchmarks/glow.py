@@ -1,4 +1,4 @@
-"""Glow: training and sampling, against TFP's of the same size.
+"""Benchmark of Glow: training and sampling, relative to TFP's Glow of the same size.
 
 python benchmarks/glow.py [--rounds 10] [--json FILE] [--only TEXT] [--quick]
 """

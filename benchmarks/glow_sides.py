@@ -1,8 +1,8 @@
-"""Two Glows of one size: ours and TFP's.
+"""Two Glows of the same size: ours and TFP's.
 
-They are not the same function: ours has weight-normalised convolutions that see where the image
-ends, and a bounded scale, TFP's plain ones and a sigmoid. The number, the shape and the width of
-the layers are the same.
+They do not compute the same function: ours has weight-normalised convolutions with an input that
+marks the edge of the image, and a bounded scale; TFP's has plain convolutions and a sigmoid.
+Number, shape and width of the layers are equal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ tfd = tfp.distributions
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What both sides agree on."""
+    """The sizes that both sides have in common."""
 
     image_shape: tuple[int, int, int] = (32, 32, 3)
     levels: int = 3
@@ -34,7 +34,7 @@ class Sizes:
 
     @classmethod
     def tiny(cls) -> Sizes:
-        """Returns sizes with which everything is done at once."""
+        """Returns small sizes for a quick test."""
         return cls(image_shape=(4, 4, 3), levels=2, steps_of_flow=1, hidden=4, batch=2)
 
 
@@ -75,7 +75,7 @@ class TFP(Transformed):
 
 
 def sides(sizes: Sizes) -> dict[str, Transformed]:
-    """Returns both sides, their norms set by a batch."""
+    """Returns both sides, with ActNorms initialised from a batch."""
     made = {"ours": Ours(sizes), "TFP": TFP(sizes)}
     x = images(sizes)
     gx.flows.initialize(made["ours"].distribution, x)
@@ -89,5 +89,5 @@ def images(sizes: Sizes) -> tf.Tensor:
 
 
 def number_of_parameters(flow: Transformed) -> int:
-    """Returns how many numbers are trained."""
+    """Returns the number of trainable parameters."""
     return sum(int(np.prod(v.shape)) for v in flow.variables)

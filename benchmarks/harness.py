@@ -1,8 +1,8 @@
-"""A small timing harness: interleaved rounds, reported as ratios.
+"""A small timing harness with interleaved rounds, whose results are ratios.
 
-Machines are shared and noisy, so that a time alone says little. Here every round times each side
-once, one right after the other; what slows one side of a round slows the others too, and the ratio
-of the two stays. A row reports the median of the rounds' ratios with their minimum and maximum.
+On shared machines absolute times are noisy. Every round times each side once, directly after each
+other. Load in a round slows all sides alike, so that the ratio of two sides is stable. A row has
+the median of the ratios of all rounds, with minimum and maximum.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _HEADER = ("measured", "ratio", "median", "min", "max", "target")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One thing to measure: its sides, and the ratios between them that are reported.
+    """One measured quantity: its sides, and the reported ratios between them.
 
     Args:
-      name: what is measured.
-      sides: a stopwatch for each side, which runs it and returns the seconds it took.
+      name: name of the measured quantity.
+      sides: a stopwatch for each side, which runs it and returns the duration in seconds.
       ratios: pairs of names of sides, numerator and denominator.
-      target: bound that the median of the first ratio is meant to keep; `None` for no bound.
-      rounds: how many rounds, instead of the run's own number.
+      target: upper bound of the median of the first ratio; `None` for no bound.
+      rounds: number of rounds. Default: that of the run.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Ratio:
 
     @property
     def cells(self) -> list[str]:
-        """What a table shows of it."""
+        """Returns the cells of the table."""
         numbers = [_short(value) for value in (self.median, self.min, self.max)]
         return [
             self.measured,
@@ -91,7 +91,7 @@ def timed_fresh(
     function: Callable[[Any], Any],
     clock: Clock = time.perf_counter,
 ) -> Stopwatch:
-    """Returns a stopwatch for a call on something new, whose preparation is not timed."""
+    """Returns a stopwatch for a call on a new object, whose creation is not timed."""
 
     def stopwatch() -> float:
         prepared = prepare()
@@ -103,13 +103,13 @@ def timed_fresh(
 
 
 def measure(row: Row, rounds: int, warm_ups: int = 1) -> list[Round]:
-    """Times every side once in each round; warm-up rounds run first and are left out."""
+    """Times every side once in each round, without the warm-up rounds at the start."""
     gc.collect()
     return [_round(row.sides, i) for i in range(-warm_ups, rounds)][warm_ups:]
 
 
 def _round(sides: Mapping[str, Stopwatch], index: int) -> Round:
-    # A fixed order would always give the same side the caches that the same other side left.
+    # With a fixed order a side would always find the caches of the same other side.
     names = list(sides)
     first = index % len(names)
     return {name: sides[name]() for name in names[first:] + names[:first]}
@@ -149,7 +149,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def options(description: str | None, rounds: int = 40) -> argparse.ArgumentParser:
-    """Returns the command line that all programs here share."""
+    """Returns the parser of the command line that all benchmarks share."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -168,7 +168,7 @@ def _positive(text: str) -> int:
 
 
 def run(rows: Iterable[Row], arguments: argparse.Namespace) -> list[Ratio]:
-    """Measures rows, printing each line of the table as it comes, and writes the JSON file."""
+    """Measures rows, prints the table line by line, and writes the JSON file."""
     conditions = _conditions()
     print(", ".join(f"{name} {value}" for name, value in conditions.items()) + "\n")
     print(table([]), flush=True)
@@ -187,7 +187,7 @@ def run(rows: Iterable[Row], arguments: argparse.Namespace) -> list[Ratio]:
 def _chosen(rows: Iterable[Row], arguments: argparse.Namespace) -> Iterator[Row]:
     for row in rows:
         if arguments.only in row.name:
-            # The targets are meant for the full sizes.
+            # The targets are for the full sizes.
             yield dataclasses.replace(row, target=None) if arguments.quick else row
 
 

@@ -1,4 +1,4 @@
-"""Importing tfp_genext against importing what it stands on, each in a new process.
+"""Benchmark of importing tfp_genext, relative to importing its dependencies, in new processes.
 
 python benchmarks/importing.py [--rounds 15] [--json FILE] [--quick]
 """
@@ -11,7 +11,7 @@ import sys
 
 import harness
 
-# TFP loads its modules at the first look at one, which `import tfp_genext` cannot put off.
+# TFP imports its modules lazily, but `import tfp_genext` needs them at once.
 _STATEMENTS = {
     "tfp_genext": "import tfp_genext",
     "TF, TFP, Keras": "import tensorflow, keras, tensorflow_probability as t; t.distributions",
@@ -19,7 +19,7 @@ _STATEMENTS = {
 
 
 def main() -> None:
-    """Runs the one row."""
+    """Runs the benchmark's only row."""
     harness.run([_row()], harness.options(__doc__, rounds=15).parse_args())
 
 

@@ -1,7 +1,7 @@
-"""VAE and GAN: a training step of ours against a plain hand-written Keras 3 `train_step`.
+"""Benchmark of training steps of VAE and GAN, relative to hand-written Keras 3 `train_step`s.
 
-The same networks, optimizers, batches and losses on both sides, both through `fit`, whose own part
-is the same for both; and the VAE's evaluation by many samples against the same by hand.
+Both sides have the same networks, optimizers, batches and losses, and train through `fit`, whose
+overhead is equal for both. The evaluation of the VAE by many samples is also compared.
 
 python benchmarks/latents.py [--rounds 40] [--json FILE] [--only TEXT] [--quick]
 """
@@ -33,7 +33,7 @@ _TARGET = 1.1
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How large the networks and the batches are."""
+    """Sizes of the networks and batches."""
 
     data: int = 784
     latents: int = 50
@@ -44,7 +44,7 @@ class Sizes:
 
     @classmethod
     def tiny(cls) -> Sizes:
-        """Returns sizes to try the program out with."""
+        """Returns small sizes for a quick test."""
         return cls(data=6, latents=2, hidden=4, batch=4, steps=3)
 
 

@@ -1,4 +1,4 @@
-"""VAE and GANs as one writes them in Keras 3 by oneself: a `train_step` of a few lines."""
+"""VAE and GANs written directly in Keras 3, each with a `train_step` of a few lines."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# What the averaged weights of our GAN keep of the past.
+# Decay of the averaged weights of our GAN.
 _EMA = 0.999
 _GAMMA = 0.1
 
 
 class VAE(keras.Model):
-    """Normal latents, Bernoulli pixels, and the bound with the formula of the KL.
+    """A VAE with normal latents, Bernoulli pixels, and the closed-form KL divergence in its bound.
 
     Args:
-      encoder: to means and raw log-scales, side by side.
-      decoder: to logits.
+      encoder: layer that returns means and raw log-scales, concatenated.
+      decoder: layer that returns logits.
     """
 
     def __init__(self, encoder: keras.Model, decoder: keras.Model) -> None:
@@ -55,12 +55,12 @@ class VAE(keras.Model):
 
 
 class GAN(keras.Model):
-    """The non-saturating game, with an average of the generator's weights.
+    """A non-saturating GAN, with a moving average of the generator's weights.
 
     Args:
-      generator: from noise to samples.
-      discriminator: from samples to scores `[N, 1]`.
-      noise: numbers of noise for a sample.
+      generator: layer from noise to samples.
+      discriminator: layer from samples to scores `[N, 1]`.
+      noise: number of noise variables of a sample.
     """
 
     def __init__(self, generator: keras.Model, discriminator: keras.Model, noise: int) -> None:
@@ -129,7 +129,7 @@ class GAN(keras.Model):
 
 
 class RelativisticGAN(GAN):
-    """The relativistic game with R1 and R2."""
+    """A relativistic GAN with the gradient penalties R1 and R2."""
 
     def scored(self, real: tf.Tensor, fake: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns scores, and half of gamma times the squared slopes at data and samples."""

@@ -1,4 +1,4 @@
-"""MAF: what a sample costs, and training, against TFP's and against plain TensorFlow.
+"""Benchmark of MAF: sampling and training, relative to TFP's and to plain TensorFlow.
 
 python benchmarks/maf.py [--rounds 40] [--json FILE] [--only TEXT] [--quick]
 """
@@ -62,7 +62,7 @@ def _sampling(sizes: Sizes, targets: dict, first_calls: dict, of_tfp: float) -> 
 
 def _first_call(flow: Any, noise: tf.Tensor, name: str, kind: str, target: float | None) -> Row:
     def first(_: None) -> None:
-        # What is traced for one flow serves all others of its size.
+        # All flows of the same size share one trace.
         traced.cache_clear()
         _forward(flow, kind)(noise)
 
@@ -76,7 +76,7 @@ def _first_call(flow: Any, noise: tf.Tensor, name: str, kind: str, target: float
 
 
 def _forward(flow: Any, kind: str) -> Any:
-    # A new function, so that TFP's cache does not answer and each call of this traces anew.
+    # A new function, so that each call traces again and does not use TFP's cache.
     return _compiled(lambda z: flow.distribution.bijector.forward(z), kind)
 
 

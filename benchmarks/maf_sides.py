@@ -1,7 +1,7 @@
-"""The same MAF three times: ours, TFP's, and written by hand as the floor.
+"""Three implementations of the same MAF: ours, TFP's, and one by hand as the lower limit of times.
 
-All are given the very same weights: TFP's and the one by hand compute the same function, ours up to
-the soft bound of its log-scale.
+All have the same weights. TFP's and the one by hand compute the same function, and ours too, except
+for the soft bound of its log-scale.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ tfb = tfp.bijectors
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What all sides agree on."""
+    """The sizes that all sides have in common."""
 
     features: int = 43
     layers: int = 5
@@ -34,17 +34,17 @@ class Sizes:
 
     @classmethod
     def wide(cls) -> Sizes:
-        """Returns the sizes of one layer on as many dimensions as an image has."""
+        """Returns the sizes of one layer with as many dimensions as an image."""
         return cls(features=784, layers=1, hidden=(1024,), samples=100)
 
     @classmethod
     def tiny(cls, features: int, samples: int, layers: int) -> Sizes:
-        """Returns sizes with which everything is done at once."""
+        """Returns small sizes for a quick test."""
         return cls(features, layers, hidden=(6,), batch=8, rows=16, samples=samples, steps=2)
 
     @property
     def widths(self) -> list[int]:
-        """The widths of a network, from its input to its parameters."""
+        """Widths of a network, from its input to its parameters."""
         return [self.features, *self.hidden, 2 * self.features]
 
 
@@ -63,7 +63,7 @@ class Ours(Transformed):
 
 
 def _alternating(variables: Network) -> Network:
-    """Returns kernel, bias, kernel, bias, ... of variables in whatever order."""
+    """Returns variables in the order kernel, bias, kernel, bias, ..."""
     kernels, biases = ([v for v in variables if v.shape.rank == rank] for rank in (2, 1))
     return [v for pair in zip(kernels, biases, strict=True) for v in pair]
 
@@ -97,11 +97,11 @@ def _autoregressive_network(sizes: Sizes) -> tfb.AutoregressiveNetwork:
 
 
 class ByHand(Flow):
-    """Plain TensorFlow, one evaluation of each network: the floor. It does not sample.
+    """Plain TensorFlow with one evaluation of each network, as the lower limit. It does not sample.
 
     Args:
-      sizes: as for every side.
-      bound: where given, the soft bound of the log-scales, as ours has it. Default: none, as TFP.
+      sizes: common sizes of all sides.
+      bound: soft bound of the log-scales, as ours has it. Default: none, as TFP.
     """
 
     def __init__(self, sizes: Sizes, bound: float | None = None) -> None:
@@ -159,7 +159,7 @@ def _zeros(sizes: Sizes) -> Network:
 
 
 def trained_sides(sizes: Sizes) -> dict[str, Flow]:
-    """Returns all three sides on the same weights."""
+    """Returns all three sides with the same weights."""
     rng = np.random.default_rng(0)
     bounded = ByHand(sizes, gx.transformers.Affine().scale_map.bound)
     return flow_sides.agreeing(
@@ -170,7 +170,7 @@ def trained_sides(sizes: Sizes) -> dict[str, Flow]:
 
 
 def _masked_weights(sizes: Sizes, rng: np.random.Generator) -> list[np.ndarray]:
-    # TFP masks kernels when it makes them, and by a Keras constraint; not when it is called.
+    # TFP masks kernels at initialisation and by a Keras constraint, but not in calls.
     weights = flow_sides.network_weights(sizes.widths, rng)
     kernels = [k * m for k, m in zip(weights[::2], _masks(sizes), strict=True)]
     return [w for pair in zip(kernels, weights[1::2], strict=True) for w in pair]

@@ -1,8 +1,8 @@
-"""MINIBOONE-4307: what flows reach on test, in nats, beside a Gaussian.
+"""Test log-likelihoods of flows on MINIBOONE-4307, in nats, compared to a Gaussian.
 
-The rows are those of the MAF paper's MINIBOONE [1] as far as they could be had: 4,307 to train on,
-500 to stop on, and the paper's own 3,648 test rows, all of 43 columns. The file is not part of the
-package; it holds arrays `train`, `val` and `test`.
+The rows are the available part of the MAF paper's MINIBOONE [1]: 4,307 training rows, 500 rows for
+early stopping, and the paper's 3,648 test rows, with 43 columns. The file is not part of the
+package. It holds arrays `train`, `val` and `test`.
 
 python benchmarks/miniboone.py DATA.npz [--flows nsf naf naf_dense] [--seeds 0 1 2] [--epochs 80]
 
@@ -53,12 +53,12 @@ _PATIENCE = 20
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A recipe with the settings that did best on the stopping rows.
+    """A recipe with the hyperparameters that were best on the stopping rows.
 
     Args:
-      recipe: of the flow.
-      hidden: hidden units of its networks.
-      epochs: most epochs of a training, over which the learning rate falls.
+      recipe: recipe of the flow.
+      hidden: widths of the hidden layers of its networks.
+      epochs: largest number of epochs, and length of the learning rate schedule.
     """
 
     recipe: Callable[..., tfd.Distribution]
@@ -69,7 +69,7 @@ class Setting:
 _FLOWS = {
     "real_nvp": Setting(gx.flows.real_nvp),
     "maf": Setting(gx.flows.maf),
-    # Wide enough for the tails of standardised data, which reach beyond 10.
+    # Large enough for the tails of standardised data, which exceed 10.
     "nsf": Setting(functools.partial(gx.flows.nsf, bound=16.0)),
     "naf": Setting(gx.flows.naf, hidden=(256, 256), epochs=50),
     "naf_dense": Setting(
@@ -83,7 +83,7 @@ Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def main() -> None:
-    """Trains each flow with each seed, a line of the table at a time."""
+    """Trains each flow with each seed, and prints the table line by line."""
     arguments = _options().parse_args()
     rows = load(arguments.data)
     print(harness.table([_gaussian(rows)], _HEADER), flush=True)
@@ -109,10 +109,10 @@ def _options() -> argparse.ArgumentParser:
 
 
 def load(path: pathlib.Path) -> Rows:
-    """Returns the rows to train on, to stop on and to test on.
+    """Returns the rows for training, early stopping and testing.
 
-    The training rows are the few official ones and most of the official validation rows; the last
-    500 of those are for stopping. None is from the official test split.
+    The training rows are the available official ones and most of the official validation rows. The
+    last 500 validation rows are for early stopping. None is from the official test split.
     """
     with np.load(path) as arrays:
         train, val, test = (arrays[name].astype("float32") for name in ("train", "val", "test"))
@@ -171,7 +171,7 @@ def _trained(setting: Setting, seed: int, rows: Rows) -> list[str]:
 
 
 def _way_back(bijector: tfb.Bijector, rows: np.ndarray) -> float:
-    """Returns the largest error of rows that are sent to noise and back."""
+    """Returns the largest error of rows that are mapped to noise and back."""
     noise = tf.function(bijector.inverse)(tf.constant(rows))
     return float(np.abs(tf.function(bijector.forward)(noise) - rows).max())
 

@@ -1,8 +1,8 @@
-"""MNIST: bits/dim that flows of images reach in a given time, with samples and curves.
+"""Bits/dim of image flows on MNIST after a given training time, with samples and curves.
 
-50,000 images to train on, 10,000 to watch and 10,000 to test on, whole numbers made continuous by
-uniform noise, padded with black to 32 x 32 pixels. The file is Keras' own `mnist.npz`, or any with
-its arrays `x_train` and `x_test`.
+There are 50,000 training images, 10,000 validation images and 10,000 test images. Pixels are made
+continuous by uniform noise, and images are padded with black to 32 x 32 pixels. The file is Keras'
+`mnist.npz`, or any with its arrays `x_train` and `x_test`.
 
 python benchmarks/mnist.py DATA.npz OUTPUT [--flows glow nice] [--minutes 25] [--rows 50000]
 """
@@ -55,7 +55,7 @@ _HIDDEN = (32, 64, 128)
 
 
 def main() -> None:
-    """Trains each flow for as long, a line of the table at a time."""
+    """Trains each flow for the same time, and prints the table line by line."""
     arguments = _options().parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     images = _load(arguments.data, arguments.rows)
@@ -120,7 +120,7 @@ def _tfp_glow() -> tfd.Distribution:
 
 
 def _real_nvp() -> tfd.Distribution:
-    # Its networks run at full resolution and are deeper: narrower ones, to see the data more often.
+    # Its networks run at full resolution and are deeper. Narrower ones allow more epochs.
     return gx.flows.real_nvp_images(
         _SHAPE,
         num_levels=_LEVELS,
@@ -170,7 +170,7 @@ def _trained(name: str, images: tuple, arguments: argparse.Namespace) -> list[st
 
 
 def _batches(images: np.ndarray, size: int, *, shuffled: bool = False) -> tf.data.Dataset:
-    """Returns batches of one size, known when graphs are made: TFP's Glow takes no other."""
+    """Returns batches of a fixed, static size, which TFP's Glow requires."""
     dataset = tf.data.Dataset.from_tensor_slices(images)
     if shuffled:
         dataset = dataset.shuffle(len(images), seed=0)
@@ -178,7 +178,7 @@ def _batches(images: np.ndarray, size: int, *, shuffled: bool = False) -> tf.dat
 
 
 def _draw(flow: tfd.Distribution, path: pathlib.Path) -> None:
-    """Draws samples at several temperatures, a row of panels."""
+    """Draws samples at several temperatures, one panel each."""
     figure, axes = plt.subplots(1, len(_TEMPERATURES), figsize=(4 * len(_TEMPERATURES), 4.3))
     for axis, temperature in zip(axes, _TEMPERATURES, strict=True):
         noise = temperature * flow.distribution.sample(64, seed=[0, 1])
@@ -190,7 +190,7 @@ def _draw(flow: tfd.Distribution, path: pathlib.Path) -> None:
 
 
 def _draw_curves(directory: pathlib.Path) -> None:
-    """Draws what has been reached on the watched images after how many minutes, by all flows."""
+    """Draws the validation bits/dim of all flows over time."""
     figure, axis = plt.subplots(figsize=(6, 4))
     for path in sorted(directory.glob("*.json")):
         curve = json.loads(path.read_text())

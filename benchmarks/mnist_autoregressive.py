@@ -1,8 +1,8 @@
-"""MNIST, binarised: log-likelihoods that autoregressive distributions reach, each in the same time.
+"""Log-likelihoods of autoregressive distributions on binarised MNIST after equal training times.
 
-50,000 images to train on, binarised anew each time they are seen, 10,000 to say which epoch was the
-best, and 10,000, binarised once, to test on. The file is Keras' own `mnist.npz`, or any with its
-arrays `x_train` and `x_test`.
+There are 50,000 training images, which are binarised again in each epoch, 10,000 validation images,
+which select the best epoch, and 10,000 test images, binarised once. The file is Keras' `mnist.npz`,
+or any with its arrays `x_train` and `x_test`.
 
 python benchmarks/mnist_autoregressive.py DATA.npz OUTPUT [--models made pixel_cnn] [--minutes 30]
 """
@@ -36,14 +36,14 @@ _EVALUATED = 500
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """A model and how it is trained.
+    """A model and the hyperparameters of its training.
 
     Args:
-      build: makes the distribution.
-      batch_size: rows of a step.
-      learning_rate: at the start; it falls to 0 by a cosine.
+      build: function that creates the distribution.
+      batch_size: number of rows of a step.
+      learning_rate: initial learning rate of a cosine schedule.
       jit_compile: whether XLA compiles the step.
-      weight_decay: of AdamW.
+      weight_decay: weight decay of AdamW.
     """
 
     build: Callable[[], gx.distributions.Autoregressive]
@@ -58,7 +58,7 @@ def _made(hidden_units: list[int], num_masks: int) -> gx.distributions.Autoregre
 
 
 def _pixel_cnn() -> gx.distributions.Autoregressive:
-    # A wide first kernel costs little on one channel, and lets the layers after it see far.
+    # A large first kernel is cheap on one channel, and enlarges the receptive field.
     return gx.autoregressive.pixel_cnn(_SHAPE, num_layers=7, filters=20, first_kernel_size=21)
 
 
@@ -75,7 +75,7 @@ _MODELS = {
 
 
 def main() -> None:
-    """Trains each model, a line of the table at a time, and draws samples."""
+    """Trains each model, prints the table line by line, and draws samples."""
     arguments = _options().parse_args()
     images = _load(arguments.data, arguments.rows)
     arguments.output.mkdir(parents=True, exist_ok=True)

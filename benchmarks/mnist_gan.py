@@ -1,11 +1,10 @@
-"""MNIST: the digits that a GAN draws without being told which, counted by a classifier.
+"""Digits drawn by an unconditional GAN of MNIST, counted by a classifier.
 
-A convolutional generator and discriminator play on the training images for a given time of the
-processor, so that it does not matter who else works on the machine. Then a small classifier,
-trained on the same images and their labels, reads samples: how often each digit comes, beside its
-share of the training images. A class is covered that has at least half of that. The file is Keras'
-own `mnist.npz`, or any with its arrays `x_train`, `y_train`, `x_test` and `y_test`; test images
-show only how often the classifier is right.
+A convolutional GAN is trained for a given processor time, which does not depend on other load of
+the machine. A small classifier, trained on the same images and their labels, then counts the digits
+in samples. A class is covered if its share of the samples is at least half of its share of the
+training images. The file is Keras' `mnist.npz`, or any with its arrays `x_train`, `y_train`,
+`x_test` and `y_test`. Test images only measure the accuracy of the classifier.
 
 python benchmarks/mnist_gan.py DATA.npz OUTPUT [--minutes 20] [--seed 0]
 """
@@ -60,7 +59,7 @@ class Digits(NamedTuple):
 
 
 def main() -> None:
-    """Trains GAN and classifier, and prints and draws what the one sees of the other."""
+    """Trains GAN and classifier, and prints and draws the classes of samples."""
     arguments = _options().parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     train, test = _load(arguments.data)
@@ -92,7 +91,7 @@ def shares(labels: np.ndarray) -> np.ndarray:
 
 
 def covered(found: np.ndarray, wanted: np.ndarray) -> int:
-    """Returns how many classes have at least half of the shares that they should have."""
+    """Returns the number of classes with at least half of their expected share."""
     return int(np.sum(found >= 0.5 * wanted))
 
 
@@ -151,7 +150,7 @@ def _gan(seed: int) -> gx.models.GAN:
 
 
 def _played(gan: gx.models.GAN, images: np.ndarray, minutes: float) -> list[str]:
-    """Trains a GAN for a time; returns the minutes and epochs it took."""
+    """Trains a GAN for a given time, and returns the minutes and epochs it took."""
     players = [keras.optimizers.Adam(_LEARNING_RATE, beta_1=0.0, beta_2=0.99) for _ in range(2)]
     gan.compile(*players, jit_compile=False, steps_per_execution=5)
     start = time.process_time()
@@ -188,7 +187,7 @@ def _draw(
     wanted: np.ndarray,
     path: pathlib.Path,
 ) -> None:
-    """Draws the first samples beside the first images, and shares of classes of all."""
+    """Draws samples and real images, and a histogram of the classes of all samples."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 7))
     for axis, drawn, title in ((left, samples, "samples"), (middle, images, "real images")):
         sheet = pictures.sheet(drawn[: _COLUMNS * _ROWS, ..., 0], _COLUMNS)

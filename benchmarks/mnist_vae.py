@@ -1,9 +1,9 @@
-"""MNIST, binarised: log-likelihoods that VAEs reach, by bound, by prior and by posterior.
+"""Log-likelihoods of VAEs on binarised MNIST, for several bounds, priors and posteriors.
 
-50,000 images to train on, binarised anew each time they are seen, 10,000 to test on; the other
-10,000 are left alone. One layer of 50 latents, two hidden layers of 200 tanh units each way, as in
-Burda et al., 2016 (https://arxiv.org/abs/1509.00519). The file is Keras' own `mnist.npz`, or any
-with its arrays `x_train` and `x_test`.
+There are 50,000 training images, which are binarised again in each epoch, and 10,000 test images.
+The other 10,000 are not used. Models have one layer of 50 latents, and two hidden layers of 200
+tanh units in encoder and decoder, as in Burda et al., 2016 (https://arxiv.org/abs/1509.00519). The
+file is Keras' `mnist.npz`, or any with its arrays `x_train` and `x_test`.
 
 python benchmarks/mnist_vae.py DATA.npz [--models k1 k50] [--minutes 30] [--epochs 0] [--seeds 0]
 """
@@ -50,7 +50,7 @@ _FLOW = {"num_layers": 2, "hidden_units": [320], "activation": "relu"}
 
 
 def main() -> None:
-    """Trains each model with each seed, a line of the table at a time."""
+    """Trains each model with each seed, and prints the table line by line."""
     arguments = _options().parse_args()
     images = _load(arguments.data, arguments.rows)
     print(harness.table([], _HEADER), flush=True)

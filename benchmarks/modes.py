@@ -1,9 +1,10 @@
-"""Rings and grids of Gaussians: how many modes each game of a GAN finds, and how many good samples.
+"""Numbers of modes that GAN objectives cover on rings and grids of Gaussians, and of good samples.
 
-8 Gaussians of standard deviation 0.02 on a circle of radius 2, and 25 of 0.05 on a grid of step 2.
-A sample is good within 3 standard deviations of the nearest mode; a mode is covered that has at
-least a tenth of its fair share of all samples, good ones. The same networks, optimizers and numbers
-of steps for all; to each step of a generator the discriminator of Wasserstein's game takes five.
+The ring has 8 Gaussians with standard deviation 0.02 on a circle of radius 2, the grid 25 with 0.05
+and distance 2. A sample is good if it is within 3 standard deviations of the nearest mode. A mode
+is covered if its good samples are at least a tenth of its share of all samples. All objectives have
+the same networks, optimizers and numbers of steps, except that `Wasserstein` has five steps of the
+discriminator for each step of the generator.
 
 python benchmarks/modes.py [--objectives Relativistic] [--sets ring grid] [--seeds 0 1 2 3 4]
 """
@@ -38,7 +39,7 @@ _OBJECTIVES: dict[str, gx.objectives.Adversarial] = {
     "Hinge": gx.objectives.Hinge(),
     "Relativistic": gx.objectives.Relativistic(),
 }
-# Steps of the discriminator to each of the generator, where its paper has more than one.
+# Steps of the discriminator for each step of the generator, if the paper has more than one.
 _DISCRIMINATOR_STEPS = {"Wasserstein": 5}
 _BATCH_SIZE = 256
 _ROWS = 100 * _BATCH_SIZE
@@ -50,11 +51,11 @@ _SAMPLES = 10_000
 
 @dataclasses.dataclass(frozen=True)
 class Modes:
-    """Gaussians of one standard deviation around several centres.
+    """Gaussians of equal standard deviation around several centres.
 
     Args:
       centres: `[K, 2]`.
-      deviation: of each.
+      deviation: standard deviation of each.
     """
 
     centres: np.ndarray
@@ -67,7 +68,7 @@ class Modes:
         return (chosen + self.deviation * rng.normal(size=[rows, 2])).astype(np.float32)
 
     def judged(self, samples: np.ndarray) -> tuple[int, float]:
-        """Returns how many modes samples cover, and the share of good ones."""
+        """Returns the number of covered modes, and the share of good samples."""
         distances = np.linalg.norm(samples[:, np.newaxis] - self.centres, axis=-1)
         good = distances.min(axis=1) <= 3.0 * self.deviation
         counts = np.bincount(distances.argmin(axis=1)[good], minlength=len(self.centres))
@@ -89,7 +90,7 @@ _SETS = {"ring": _ring(), "grid": _grid()}
 
 
 def main() -> None:
-    """Trains each game on each set with each seed, a line of the table at a time."""
+    """Trains each objective on each set with each seed, and prints the table line by line."""
     arguments = _options().parse_args()
     print(harness.table([], _HEADER), flush=True)
     for name in arguments.objectives:

@@ -1,7 +1,7 @@
-"""Neural spline and neural autoregressive flows: training and sampling.
+"""Benchmark of neural spline and neural autoregressive flows: training and sampling.
 
-Spline flows stand against what can be built of TFP's own parts; a neural autoregressive flow, which
-cannot, against a MAF on the same networks.
+Spline flows are compared to flows built from TFP's bijectors. A neural autoregressive flow, which
+TFP has no bijectors for, is compared to a MAF with the same networks.
 
 python benchmarks/neural.py [--rounds 15] [--json FILE] [--only TEXT] [--quick]
 """

@@ -1,8 +1,8 @@
 """Neural spline flows, ours and TFP's of the same size, and a neural autoregressive flow.
 
-TFP has no trainable spline flow, but the parts of one: `tfb.RationalQuadraticSpline` as the inner
-bijector of `tfb.MaskedAutoregressiveFlow` or of `tfb.RealNVP`. It has no monotone network: a neural
-autoregressive flow stands beside the MAF of the same networks.
+TFP has no trainable spline flow, but `tfb.RationalQuadraticSpline` can be the inner bijector of
+`tfb.MaskedAutoregressiveFlow` or `tfb.RealNVP`. TFP has no monotone networks. A neural
+autoregressive flow is therefore compared to the MAF with the same networks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEAST = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What all sides agree on."""
+    """The sizes that all sides have in common."""
 
     features: int = 43
     layers: int = 5
@@ -42,7 +42,7 @@ class Sizes:
 
     @classmethod
     def tiny(cls) -> Sizes:
-        """Returns sizes with which everything is done at once."""
+        """Returns small sizes for a quick test."""
         return cls(
             features=2,
             layers=1,
@@ -60,9 +60,9 @@ class Ours(Transformed):
     """A recipe of this package.
 
     Args:
-      sizes: as for every side.
+      sizes: common sizes of all sides.
       recipe: `gx.flows.nsf`, `gx.flows.naf` or `gx.flows.maf`.
-      **options: of the recipe.
+      **options: options of the recipe.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Ours(Transformed):
 
 
 class TFP(Transformed):
-    """A `tfb.Chain` of `tfb.RationalQuadraticSpline`s, behind masked networks or in couplings."""
+    """A `tfb.Chain` of `tfb.RationalQuadraticSpline`s, with masked networks or in couplings."""
 
     def __init__(self, sizes: Sizes, *, autoregressive: bool) -> None:
         super().__init__(sizes)
@@ -120,7 +120,7 @@ class TFP(Transformed):
 
 
 class _Splines(tf.Module):
-    """An inner bijector as TFP's layers want it: splines whose parameters a network gives."""
+    """An inner bijector for TFP's layers: splines with parameters from a network."""
 
     def __init__(self, network: Any, bins: int) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Counts the operations in the traced graphs of Real NVP: ours, TFP's and the one by hand.
+"""Counts of operations in the traced graphs of Real NVP: ours, TFP's and the one by hand.
 
     python benchmarks/op_counts.py [--optimized] [--quick]
 
-`--optimized` counts what TensorFlow runs, after its graph optimizer; otherwise what was traced.
+`--optimized` counts the operations after TensorFlow's graph optimizer instead of the traced ones.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _functions(sizes: Sizes) -> Iterator[tuple[str, Callable[[Flow], tuple[Any, tf.Tensor]]]]:
-    """Yields named functions that give, for a side, what is traced and its argument."""
+    """Yields named factories: side to traced function and argument."""
     x = flow_sides.batch(sizes, sizes.batch)
     seed = tf.constant([1, 2])
     n = sizes.rows
@@ -65,7 +65,7 @@ def _traced(function: Any, argument: tf.Tensor) -> collections.Counter:
 
 
 def _optimized(function: Any, argument: tf.Tensor) -> collections.Counter:
-    # TensorFlow reports a graph where it optimizes it: at the first call.
+    # TensorFlow optimizes a graph, and reports it, in the first call.
     context.enable_run_metadata()
     function(argument)
     metadata = context.export_run_metadata()

@@ -1,4 +1,4 @@
-"""Pictures that the programs here write."""
+"""Writing of pictures."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 
 def sheet(images: np.ndarray, columns: int) -> np.ndarray:
-    """Returns one image of many, row by row.
+    """Returns one image with many images in rows.
 
     Args:
-      images: `[N, height, width]`; what does not fill a row is left out.
-      columns: images in a row.
+      images: `[N, height, width]`. Images of an incomplete last row are left out.
+      columns: number of images in a row.
     """
     _, height, width = images.shape
     rows = len(images) // columns

@@ -1,4 +1,4 @@
-"""Real NVP: ours against TFP's and against plain TensorFlow.
+"""Benchmark of Real NVP: ours relative to TFP's and to plain TensorFlow.
 
 python benchmarks/real_nvp.py [--rounds 40] [--json FILE] [--only TEXT] [--quick]
 """

@@ -1,7 +1,7 @@
-"""The same Real NVP three times: ours, TFP's, and written by hand as the floor.
+"""Three implementations of the same Real NVP: ours, TFP's, and one by hand as the lower limit.
 
-All three are given the very same weights, so that they compute the same function: TFP's and the one
-by hand exactly, ours up to the soft bound of its log-scale, whose cost is counted against it.
+All three have the same weights. TFP's and the one by hand compute the same function, and ours too,
+except for the soft bound of its log-scale, whose cost counts as ours.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import tfp_genext as gx
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-# TFP's template says at each call that its layers are deprecated.
+# TFP's template warns in each call that its layers are deprecated.
 warnings.filterwarnings("ignore", module=r"(tensorflow_probability|tf_keras)\.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What all sides agree on."""
+    """The sizes that all sides have in common."""
 
     features: int = 43
     couplings: int = 8
@@ -38,17 +38,17 @@ class Sizes:
 
     @classmethod
     def tiny(cls) -> Sizes:
-        """Returns sizes with which everything is done at once."""
+        """Returns small sizes for a quick test."""
         return cls(features=5, couplings=2, hidden=(4,), batch=8, rows=16, steps=2)
 
     @property
     def num_masked(self) -> list[int]:
-        """The signed count of kept units of each coupling, outermost first."""
+        """Signed number of unchanged units of each coupling, outermost first."""
         half = self.features // 2
         return [half - self.features if i % 2 else half for i in range(self.couplings)]
 
     def widths(self, num_masked: int) -> list[int]:
-        """The widths of a network, from its input to its parameters."""
+        """Widths of a network, from its input to its parameters."""
         kept = abs(num_masked)
         return [kept, *self.hidden, 2 * (self.features - kept)]
 
@@ -82,17 +82,17 @@ class TFP(Transformed):
     def networks(self) -> list[Network]:
         if not self._templates[0].trainable_variables:
             self.log_prob(tf.zeros([1, self.sizes.features]))
-        # A template keeps its variables by name, the bias of a layer before its kernel.
+        # A template orders its variables by name, the bias of a layer before its kernel.
         found = [template.trainable_variables for template in self._templates]
         return [[v for i in range(0, len(f), 2) for v in (f[i + 1], f[i])] for f in found]
 
 
 class ByHand(Flow):
-    """Plain TensorFlow, one evaluation of each network: the floor.
+    """Plain TensorFlow with one evaluation of each network, as the lower limit.
 
     Args:
-      sizes: as for every side.
-      bound: where given, the soft bound of the log-scales, as ours has it. Default: none, as TFP.
+      sizes: common sizes of all sides.
+      bound: soft bound of the log-scales, as ours has it. Default: none, as TFP.
     """
 
     def __init__(self, sizes: Sizes, bound: float | None = None) -> None:
@@ -125,7 +125,7 @@ class ByHand(Flow):
 
 
 class _Coupling:
-    """An affine coupling, in as few operations as it takes."""
+    """An affine coupling with the smallest number of operations."""
 
     def __init__(self, sizes: Sizes, num_masked: int, bound: float | None) -> None:
         self._bound = bound
@@ -168,7 +168,7 @@ class _Coupling:
 
 
 def trained_sides(sizes: Sizes) -> dict[str, Flow]:
-    """Returns all three sides on the same weights."""
+    """Returns all three sides with the same weights."""
     rng = np.random.default_rng(0)
     bounded = ByHand(sizes, gx.transformers.Affine().scale_map.bound)
     return flow_sides.agreeing(

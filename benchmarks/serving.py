@@ -1,9 +1,9 @@
-"""A served MAF on loopback: latency and throughput, and what the way to the server and back costs.
+"""Benchmark of a served MAF on loopback: latency, throughput and overhead of the server.
 
 python benchmarks/serving.py [--rounds 20] [--json FILE] [--only TEXT] [--quick]
 
-The server is the double of TensorFlow Serving in tests/serving_double.py, with one process of its
-own and the real messages; beside it stand the same calls of a session of the C++ loader without it.
+The server is the double of TensorFlow Serving in tests/serving_double.py, in a separate process and
+with the real messages. For comparison, the same calls run in a session of the C++ loader.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Inputs = dict[str, np.ndarray]
 
 
 class Calls:
-    """A stopwatch for several calls, which keeps the seconds of each."""
+    """A stopwatch for several calls, which keeps the duration of each."""
 
     def __init__(self, call: Callable[[], object], number: int) -> None:
         self.call = call
@@ -108,7 +108,7 @@ def _asked() -> Iterator[tuple[str, int]]:
 
 
 def _number(batch: int, arguments: argparse.Namespace) -> int:
-    """Returns how many calls make a round."""
+    """Returns the number of calls in a round."""
     return 2 if arguments.quick else max(5, 100 // batch)
 
 
@@ -138,7 +138,7 @@ def _cells(seconds: list[float]) -> list[str]:
 
 
 def _rate(address: str, signature: str, inputs: Inputs, seconds: float) -> float:
-    """Returns how many requests a second are answered to several clients at once."""
+    """Returns the number of requests per second that several clients get answered."""
     answered: list[int] = []
     end = time.perf_counter() + seconds
 
