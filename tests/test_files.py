@@ -1,4 +1,4 @@
-"""Files and directories that appear whole or not at all, whatever becomes of their writers."""
+"""Files and directories appear complete or not at all, even if their writers are killed."""
 
 from __future__ import annotations
 
@@ -63,15 +63,17 @@ def test_a_rename_that_fails_puts_the_old_directory_back(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_exchanged", lambda one, other: False)
     rename, targets = os.rename, []
 
-    def fails_the_second_time(source, target):
+    def fails_the_third_time(source, target):
         targets.append(target)
-        if len(targets) == 2:
+        # The first finds the old directory, the second moves it aside.
+        if len(targets) == 3:
             raise OSError("no more")
         rename(source, target)
 
-    monkeypatch.setattr(os, "rename", fails_the_second_time)
+    monkeypatch.setattr(os, "rename", fails_the_third_time)
     with pytest.raises(OSError, match="no more"):
         _write(tmp_path / "1", "new")
+    assert len(targets) == 4
     assert (tmp_path / "1" / "text").read_text() == "old"
     assert os.listdir(tmp_path) == ["1"]
 

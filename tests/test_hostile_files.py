@@ -379,7 +379,8 @@ def test_a_message_does_not_hold_the_whole_file(tmp_path):
     assert len(str(raised.value)) < 2000
 
 
-def test_flipped_bits_never_load_as_other_numbers(tmp_path):
+@pytest.mark.parametrize("load", LOADERS)
+def test_flipped_bits_never_load_as_other_numbers(load, tmp_path):
     path = tmp_path / "model.keras"
     model = maf()
     registry.perturb(model.distribution)
@@ -391,8 +392,8 @@ def test_flipped_bits_never_load_as_other_numbers(tmp_path):
         spoiled = bytearray(whole)
         spoiled[place] ^= 1
         path.write_bytes(spoiled)
-        with pytest.raises(ValueError, match="(?s)^`path` must.*CRC"):
-            gx.saving.load_model(path)
+        with pytest.raises((ValueError, zipfile.BadZipFile), match="CRC"):
+            load(path)
 
 
 def claiming(shape, **options):

@@ -176,18 +176,22 @@ def test_loss_metric():
     np.testing.assert_allclose(hosts.loss_metric(model).result(), loss, rtol=1e-6)
 
 
-def test_weights_file(tmp_path):
+def test_weights_file_and_weights_archive(tmp_path):
     seen = []
 
     class Looking(keras.layers.Dense):
         def load_own_variables(self, store):
             seen.extend(hosts.weights_file(store)["layers"])
+            seen.append(hosts.weights_archive(store) is None)
             super().load_own_variables(store)
 
     model = keras.Sequential([keras.Input([2]), Looking(1, name="looking")])
     model.save_weights(tmp_path / "model.weights.h5")
     model.load_weights(tmp_path / "model.weights.h5")
-    assert seen == ["looking"], VERSIONS
+    assert seen == ["looking", True], VERSIONS
+    model.save(tmp_path / "model.keras")
+    model.load_weights(tmp_path / "model.keras")
+    assert seen[2:] == ["looking", False], VERSIONS
 
 
 def test_set_initial_epoch():

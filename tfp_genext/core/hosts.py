@@ -7,6 +7,7 @@ that TFP documents for subclasses, such as `_forward` or `_log_prob`, are not li
 from __future__ import annotations
 
 import abc
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -146,6 +147,14 @@ def loss_metric(model: keras.Model) -> keras.metrics.Metric:
 def weights_file(store: Any) -> Any:
     """Returns the HDF5 file of which Keras gives `load_own_variables` a part."""
     return store.h5_file
+
+
+def weights_archive(store: Any) -> zipfile.ZipFile | None:
+    """Returns the archive that holds `weights_file`, if Keras reads it in place.
+
+    It does so when it cannot unpack the file, as after a wrong checksum, which it then overlooks.
+    """
+    return store.archive
 
 
 def set_initial_epoch(model: keras.Model, epoch: int | None) -> None:

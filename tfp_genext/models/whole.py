@@ -130,6 +130,8 @@ class WholeModel(keras.Model):
 
     def load_own_variables(self, store: Any) -> None:
         # Keras calls this before it loads anything else.
+        if (whole := hosts.weights_archive(store)) is not None:
+            whole.read(archive.WEIGHTS)  # Raises if the checksum is wrong.
         if self._to_restore:
             optimizers, self._to_restore = self._to_restore, ()
             needed = {name: self._compiled()[name] for name in optimizers}

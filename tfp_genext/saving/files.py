@@ -1,8 +1,9 @@
-"""Files and directories that appear whole or not at all.
+"""Atomic writing of files and directories.
 
-What is being written stands in a hidden directory beside its place, and is moved there when it is
-whole. A process that is killed leaves its hidden directory behind; the next writer in the same
-place removes it.
+A writer writes to a hidden directory beside the target, and renames the result. If a process is
+killed, its hidden directory stays behind, and the next writer in the same place removes it. A lock
+on the directory tells whether its writer lives. On Linux two directories are exchanged in one step,
+so that a version that is overwritten never disappears in between.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ _RENAME_EXCHANGE = 2
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[str]:
-    """Gives a file name to write to that becomes `path` in one rename, or not at all."""
-    # A link stays one.
+    """Gives a file name to write to; the file becomes `path` in one rename, or not at all."""
+    # A symbolic link stays one.
     path = os.path.realpath(checks.path("filepath", path))
     if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
         expected = "a file in a directory that exists"
@@ -45,37 +46,27 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
 
 @contextlib.contextmanager
 def replacing_directory(path: str, *, overwrite: bool) -> Iterator[str]:
-    """Gives a directory to write that becomes `path` in one rename, or not at all."""
-    parent = os.path.dirname(path)
-    os.makedirs(parent, exist_ok=True)
-    # No integer, so that a server that watches the parent takes it for no version.
-    with _staging(parent, ".export-") as staging:
+    """Gives a directory to write; it becomes `path` in one rename, or not at all."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    # The name is not an integer, so that a server does not take it for a version.
+    with _staging(os.path.dirname(path), ".export-") as staging:
         written = os.path.join(staging, "written")
         yield written
-        if overwrite and os.path.lexists(path):
-            _replace(written, path, os.path.join(staging, _REPLACED))
-            return
         try:
             os.rename(written, path)
         except OSError as error:
-            # Another writer may have been faster.
             if not os.path.lexists(path):
                 raise
-            if not overwrite:
+            if not overwrite:  # Another writer was faster.
                 expected = "a directory that does not exist, unless `overwrite=True`"
                 received = f"{path}, which appeared meanwhile"
                 raise FileExistsError(checks.message("filepath", expected, received)) from error
-            _replace(written, path, os.path.join(staging, _REPLACED))
-
-
-def _replace(written: str, path: str, aside: str) -> None:
-    """Has a directory take the place of another."""
-    if not _exchanged(written, path):
-        _put_in_place(written, path, aside)
+            if not _exchanged(written, path):
+                _replace(written, path, os.path.join(staging, _REPLACED))
 
 
 def _exchanged(one: str, other: str) -> bool:
-    """Has two directories change places at one stroke, and returns whether the system can."""
+    """Exchanges two directories in one step, and returns whether the system can do that."""
     if sys.platform != "linux":
         return False
     exchange = getattr(ctypes.CDLL(None), "renameat2", None)
@@ -83,21 +74,22 @@ def _exchanged(one: str, other: str) -> bool:
     return exchange is not None and exchange(*names, _RENAME_EXCHANGE) == 0
 
 
-def _put_in_place(written: str, path: str, aside: str) -> None:
+def _replace(written: str, path: str, aside: str) -> None:
+    """Replaces a directory by another in two steps; a failure puts the old one back."""
     os.rename(path, aside)
     try:
         os.rename(written, path)
     except OSError:
         os.rename(aside, path)
         raise
-    # No more the one copy of a version: whoever finds it may remove it.
+    # It is no longer the only copy of a version, so the next writer may remove it.
     os.rename(aside, written)
 
 
 @contextlib.contextmanager
 def _staging(parent: str, prefix: str) -> Iterator[str]:
-    """Gives a directory that is removed in the end, by the next writer if this one is killed."""
-    _remove_what_the_dead_left(parent, prefix)
+    """Gives a directory that is removed at the end, or by the next writer after a kill."""
+    _remove_leftovers(parent, prefix)
     directory, lock = _locked_directory(parent, prefix)
     try:
         yield directory
@@ -111,23 +103,24 @@ def _locked_directory(parent: str, prefix: str) -> tuple[str, int | None]:
     while True:
         directory = tempfile.mkdtemp(prefix=prefix, dir=parent)
         lock = _lock(directory, wait=True)
-        # Before it was locked, another writer may have taken it for one of the dead.
+        # Before it was locked, another writer may have taken it for a leftover.
         if os.path.isdir(directory):
             return directory, lock
         _unlock(lock)
 
 
-def _remove_what_the_dead_left(parent: str, prefix: str) -> None:
+def _remove_leftovers(parent: str, prefix: str) -> None:
+    """Removes the directories of writers that were killed."""
     for directory in glob.glob(os.path.join(glob.escape(parent), prefix + "?" * 8)):
         lock = _lock(directory, wait=False)
-        # Killed between two renames, a writer may have left the one copy of a version there.
+        # A writer that was killed between two renames leaves the only copy of a version there.
         if lock is not None and not os.path.lexists(os.path.join(directory, _REPLACED)):
             shutil.rmtree(directory, ignore_errors=True)
         _unlock(lock)
 
 
 def _lock(directory: str, *, wait: bool) -> int | None:
-    """Returns a lock on a directory; `None` where another has it, or the system knows none."""
+    """Returns a lock on a directory; `None` if another process has it, or there are no locks."""
     if fcntl is None:
         return None
     try:
