@@ -2,9 +2,9 @@
 # # Affine coupling, step by step
 #
 # The affine coupling is the layer that made normalizing flows practical: a Real NVP is a stack of
-# them and nothing else. "Generative Models: from Noise to Data" (Li, 2022) introduces it by its
-# formulas; here it is in pictures, in the plane, where everything can be seen. First one layer
-# bends a grid, then twelve of them learn two moons. It takes less than a minute.
+# affine couplings. "Generative Models: from Noise to Data" (Li, 2022) introduces it by its
+# formulas. This tutorial shows it in pictures of the plane. First one layer bends a grid, then
+# twelve layers learn two moons. It takes less than a minute.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/affine_coupling.py
@@ -31,17 +31,17 @@ keras.utils.set_random_seed(1)
 # %% [markdown]
 # ## One layer
 #
-# Of a point $(z_0, z_1)$ the first coordinate stays. A network looks at it, and at nothing else,
-# and says how the second one is scaled and shifted:
+# The first coordinate of a point $(z_0, z_1)$ is unchanged. A network computes from it the scale
+# and shift of the second coordinate:
 #
 # $$x_0 = z_0, \qquad x_1 = e^{s(z_0)} z_1 + t(z_0)$$
 #
-# The network may be anything, because it is never inverted: on the way back $x_0$ is still there,
-# so the same $s$ and $t$ are computed again and undone. The Jacobian is triangular, with $1$ and
-# $e^{s(z_0)}$ on its diagonal; the logarithm of its determinant is simply $s(z_0)$.
+# Any network can be used, because it is never inverted: the inverse computes the same $s$ and $t$
+# from $x_0 = z_0$. The Jacobian is triangular, with $1$ and $e^{s(z_0)}$ on its diagonal, so that
+# the logarithm of its determinant is $s(z_0)$.
 #
-# Here the network is a small Keras model with random weights. For the one coordinate that moves it
-# returns two numbers, $t$ and $s$: an array `[..., 1, 2]`.
+# Here the network is a small Keras model with random weights. It returns two numbers for the
+# transformed coordinate, $t$ and $s$, as an array `[..., 1, 2]`.
 
 # %%
 normal = keras.initializers.RandomNormal
@@ -58,9 +58,9 @@ network = keras.Sequential(
 coupling = gx.bijectors.AffineCoupling(num_masked=1, shift_and_log_scale_fn=network)
 
 # %% [markdown]
-# What was said can be checked. The first coordinate is untouched; the way back leads to where we
-# came from; the log-determinant is that of the Jacobian which automatic differentiation finds. And
-# the network is alive: the bijector shows its weights, and gradients reach all four arrays of them.
+# We check these statements. The first coordinate is unchanged. The inverse returns the original
+# points. The log-determinant is that of the Jacobian from automatic differentiation. The bijector
+# tracks the weights of the network, and all four arrays have gradients.
 
 # %%
 z = tf.random.stateless_normal([1000, 2], seed=[0, 1])
@@ -83,9 +83,9 @@ num_reached = sum(bool(tf.reduce_any(gradient != 0.0)) for gradient in gradients
 print(f"gradients reach {num_reached} of the network's {len(network.weights)} weight arrays")
 
 # %% [markdown]
-# Now a grid. Each column slides up or down as a whole and is stretched or squeezed, and no point
-# leaves its column. Colour shows the log-determinant: area grows where it is positive, shrinks
-# where it is negative, and takes the probability in it along.
+# Now we transform a grid. Each column of points is shifted up or down, and stretched or compressed,
+# and all points stay in their columns. Colour shows the log-determinant: areas grow where it is
+# positive and shrink where it is negative, with the same probability inside.
 
 # %%
 COLUMNS = np.linspace(-2.0, 2.0, 81, dtype="float32")
@@ -132,12 +132,12 @@ figure.colorbar(mesh, ax=panels[2], label="log-determinant")
 support.save(figure, options.output / "affine_coupling_layer.png")
 
 # %% [markdown]
-# ## Twelve layers that learn
+# ## Twelve trained layers
 #
-# One coupling slides and stretches columns. The next keeps the second coordinate and moves the
-# first: it slides rows. A few of them in turn bend noise into nearly any shape. We let twelve learn
-# two moons from 20,000 points, by maximum likelihood; the transformer's `bound` lets no layer
-# stretch more than e-fold, so that the work is shared among them.
+# One coupling shifts and stretches columns. The next keeps the second coordinate and transforms the
+# first, which shifts rows. A few couplings in turn map noise to nearly any shape. We fit twelve
+# layers to 20,000 points of two moons by maximum likelihood. The transformer's `bound` limits the
+# scale of each layer to a factor of e, so that all layers contribute.
 
 # %%
 NUM_LAYERS = 4 if options.short else 12
@@ -170,14 +170,14 @@ print(f"NLL of points not seen in training: {nll:.2f} nats")
 # %% [markdown]
 # ## From data to noise, and back
 #
-# `flow.bijector` is a chain of twelve couplings, that next to the data first. Their inverses,
-# applied one after the other, take data to noise: that is how a density is computed. Forward and in
-# reverse order they take noise to data: that is how a sample is drawn.
+# `flow.bijector` is a chain of twelve couplings, the one next to the data first. To compute a
+# density, their inverses map data to noise, one after the other. To draw a sample, the couplings
+# map noise to data, in reverse order.
 #
-# A point keeps its colour, so that it can be followed. In the upper row colour runs along the
-# moons; read it from left to right. In the lower row it runs through the noise from bottom to top;
-# read it from right to left. Panels above each other are equally far from the data, and if the flow
-# fits, they show the same cloud.
+# Each point keeps its colour through all layers. In the upper row, from left to right, colours vary
+# along the moons. In the lower row, from right to left, they vary from the bottom to the top of the
+# noise. Panels in the same column are after the same number of layers, and show the same
+# distribution if the flow fits well.
 
 # %%
 LAYERS_PER_PANEL = NUM_LAYERS // 4
@@ -232,9 +232,8 @@ support.save(figure, options.output / "affine_coupling_flow.png", palette=True)
 # %% [markdown]
 # ## The density
 #
-# A sample could be had from many a model. What a flow adds is the density itself, at any point:
-# `log_prob` sums the log-determinants on the way to noise. Being a density, it must have integral
-# 1.
+# Many models draw samples. A flow also computes the density at any point: `log_prob` sums the
+# log-determinants of all layers. As a density it must integrate to 1.
 
 # %%
 horizontal, vertical = np.linspace(-2.0, 3.0, 601), np.linspace(-1.5, 2.0, 421)
@@ -255,8 +254,8 @@ figure.colorbar(image, ax=panels[1], label="density")
 support.save(figure, options.output / "affine_coupling_density.png")
 
 # %% [markdown]
-# A thin thread may be left between the moons. It has to be: noise is in one piece, couplings are
-# continuous and do not tear, so what they make of it is in one piece too.
+# A thin bridge may remain between the moons. This cannot be avoided: the support of the noise is
+# connected, couplings are continuous, and so the support of the flow is connected too.
 
 # %%
 print(f"done in {time.perf_counter() - start:.0f} s")

@@ -1,20 +1,20 @@
 # %% [markdown]
-# # Autoregressive models on MNIST: one bit after the other
+# # Autoregressive models on MNIST
 #
-# The fourth model of "Generative Models: from Noise to Data" (Li, 2022) needs no noise that is
-# pushed through a network. It writes the probability of an image as a product,
+# The fourth model of "Generative Models: from Noise to Data" (Li, 2022) does not map noise through
+# a network. It factorises the probability of an image,
 #
 #     p(x) = p(x_1) p(x_2 | x_1) p(x_3 | x_1, x_2) ...
 #
-# and has one network give all the factors at once. The network must not cheat: what it says of a
-# pixel may depend on earlier pixels only. Two ways to see to that are shown here, MADE, whose
-# matrices are masked, and PixelCNN, whose convolutions are. Both know p(x) exactly, and both can go
-# on from half an image. It takes some four minutes of processor time.
+# and one network computes all the factors at once. The parameters of a pixel may only depend on
+# earlier pixels. This tutorial shows two networks with this property: MADE, with masked matrices,
+# and PixelCNN, with masked convolutions. Both compute p(x) exactly, and both can complete half an
+# image. It takes some four minutes of processor time.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/autoregressive.py
 #
-# MNIST is downloaded by Keras, unless `--data FILE` says where its `mnist.npz` lies.
+# MNIST is downloaded by Keras, unless `--data FILE` is the path of its `mnist.npz`.
 
 # %%
 import time
@@ -34,8 +34,8 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## The data
 #
-# `gx.layers.Binarize` makes zeros and ones of grey pixels: new ones whenever an image is seen in
-# training, the same ones whenever a model is judged.
+# `gx.layers.Binarize` draws binary pixels from grey values: new ones in each training step, and
+# fixed ones in evaluation.
 
 # %%
 train, held_out = support.mnist(options.data)
@@ -44,9 +44,8 @@ train_images, images = (digits.images[..., np.newaxis] for digits in (train, hel
 # %% [markdown]
 # ## Two networks
 #
-# A recipe makes the network, masks included, and puts a head on it; the head is a coin for each
-# pixel here, and could be a softmax, a Gaussian or a mixture. What comes back is a distribution like
-# any other of TFP.
+# A recipe creates the masked network and its head. Here the head is a Bernoulli distribution for
+# each pixel. It could also be a softmax, a Gaussian or a mixture. The result is a TFP distribution.
 
 # %%
 HIDDEN, LAYERS, FILTERS = (32, 3, 6) if options.short else (500, 6, 16)
@@ -56,13 +55,14 @@ pixel_cnn = gx.autoregressive.pixel_cnn([28, 28, 1], num_layers=LAYERS, filters=
 plain = gx.autoregressive.pixel_cnn([28, 28, 1], num_layers=LAYERS, filters=FILTERS, gated=False)
 
 # %% [markdown]
-# ## What a pixel sees
+# ## Receptive fields
 #
-# The gradients of the live networks tell. For one pixel in the middle of the image, each picture
-# shows which pixels its probability depends on. MADE sees everything before it. A PixelCNN sees as
-# far as its layers reach. The plain one, as it was first published, has a *blind spot*: above and to
-# the right of the pixel a wedge is missing, however many layers there are. The gated one has two
-# stacks of convolutions, one for the rows above and one for the row itself, and no blind spot.
+# Gradients of the networks show their receptive fields: for one pixel in the middle of the image,
+# each picture shows the pixels on which its probability depends. In MADE these are all pixels
+# before it. In a PixelCNN the receptive field grows with the number of layers. The plain PixelCNN,
+# as first published, has a *blind spot* above and to the right of the pixel, for any number of
+# layers. The gated one has two stacks of convolutions, one for the rows above and one for the row
+# itself, and no blind spot.
 
 # %%
 PIXEL = (14, 14)
@@ -73,7 +73,7 @@ def sight(distribution: gx.distributions.Autoregressive) -> np.ndarray:
     network, found = distribution.network, np.zeros([28, 28])
     weights = network.get_weights()
     for i, variable in enumerate(network.trainable_variables):
-        # A new network says the same of all images: its last layer is zero.
+        # A new network has the same output for all images, because its last layer is zero.
         noise = tf.random.stateless_normal(variable.shape, [7, i])
         variable.assign_add(noise / np.sqrt(np.prod(variable.shape[:-1])))
     x = tf.cast(tf.random.stateless_uniform([8, *network.event_shape], [1, 2]) < 0.5, tf.float32)
@@ -102,8 +102,8 @@ support.save(figure, options.output / "autoregressive_sight.png", palette=True)
 # %% [markdown]
 # ## Training
 #
-# Exact likelihood, by Keras' `fit`, a few epochs each: in nats an image, to compare with the bounds
-# of a VAE.
+# We maximise the exact likelihood with Keras' `fit`, a few epochs each. The NLL in nats per image
+# can be compared with the bounds of a VAE.
 
 
 # %%
@@ -129,10 +129,10 @@ made_model = fitted("MADE", made, EPOCHS, ROWS, 2e-3)
 cnn_model = fitted("PixelCNN", pixel_cnn, 1 if options.short else 4, ROWS_CNN, 4e-3)
 
 # %% [markdown]
-# ## Samples, and where they come from
+# ## Samples
 #
-# A sample is drawn pixel by pixel. Done naively that is 784 passes of the whole network. Here MADE
-# solves a triangular system, and PixelCNN computes each activation once.
+# A sample is drawn pixel by pixel. The naive method needs 784 passes of the whole network. Here
+# MADE solves a triangular system, and PixelCNN computes each activation once.
 
 # %%
 SHOWN = 10
@@ -159,9 +159,9 @@ support.save(figure, options.output / "autoregressive_samples.png", palette=True
 # %% [markdown]
 # ## The other half
 #
-# Given the upper half of an image, the rest is drawn from its exact conditional distribution: that
-# is what a product of conditionals is for. Each digit is completed several times, and once greedily,
-# by the likeliest value of each pixel in turn.
+# Given the upper half of an image, the lower half is drawn from its exact conditional distribution.
+# Each digit is completed several times by draws, and once by greedy decoding, with the most likely
+# value of each pixel in turn.
 
 # %%
 HALF = 14 * 28

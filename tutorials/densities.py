@@ -1,17 +1,16 @@
 # %% [markdown]
-# # Three autoregressive flows beside the truth
+# # Three autoregressive flows compared to known densities
 #
 # "Generative Models: from Noise to Data" (Li, 2022) ends with autoregressive flows. All of them
-# send noise through functions that rise in one number, chosen by what came before it; they differ
-# in how freely such a function may bend:
+# transform each number by an increasing function whose parameters depend on the numbers before it.
+# They differ in the flexibility of this function:
 #
 # - **MAF**, masked autoregressive flow: a straight line, $x_k = \mu_k + e^{\alpha_k} z_k$.
-# - **NSF**, neural spline flow: a curve of a few bins, smooth where they meet.
-# - **NAF**, neural autoregressive flow: a small network of sigmoids that can only rise.
+# - **NSF**, neural spline flow: a smooth curve of a few bins.
+# - **NAF**, neural autoregressive flow: a small, monotone network of sigmoids.
 #
-# In the plane one can look. Here are three densities that are known exactly, so that each flow
-# stands beside the truth, and its distance from it is a number. It takes some five minutes on two
-# processor cores.
+# This tutorial fits them to three known densities in the plane, so that their error can be seen and
+# measured. It takes some five minutes on two processor cores.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/densities.py
@@ -38,8 +37,8 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## Three densities
 #
-# - *Eight Gaussians* on a circle, with next to nothing between them.
-# - *Two rings*: the distance from the middle is a mixture of two narrow Gaussians.
+# - *Eight Gaussians* on a circle, almost separate.
+# - *Two rings*: the distance from the centre has a mixture of two narrow Gaussians.
 # - A *checkerboard*, constant on every other square of 4 x 4, and zero beyond a sharp edge.
 
 
@@ -106,10 +105,10 @@ TRUTHS = {
 # %% [markdown]
 # ## Three flows
 #
-# All three are the same masked networks under the same masks. Only the *transformer* differs, the
-# function of one number: `Affine`, `Spline` or `DeepDenseSigmoidal`. After each layer the order of
-# the two coordinates is reversed, so that each is the first in turn. MAF gets twice as many layers
-# as the others, for its layers say less.
+# All three have the same masked networks. Only the *transformer* differs, the function of one
+# number: `Affine`, `Spline` or `DeepDenseSigmoidal`. The order of the two coordinates is reversed
+# after each layer. MAF has twice as many layers as the others, because its layers are less
+# expressive.
 
 # %%
 NUM_POINTS = 2_000 if options.short else 50_000
@@ -142,12 +141,12 @@ def trained(recipe: Callable[[], tfd.Distribution], truth: Truth) -> gx.models.D
 
 
 # %% [markdown]
-# ## How far from the truth
+# ## Error of the flows
 #
-# The measure is the Kullback-Leibler divergence, the mean of $\log p(x) - \log q(x)$ over points of
-# the truth $p$ that no flow has seen. It is 0 for a perfect flow, and its unit is the nat. With the
-# true density at hand it is no more than a mean of 20,000 differences, two standard errors beside
-# it.
+# We measure the error by the Kullback-Leibler divergence, the mean of $\log p(x) - \log q(x)$ over
+# new points of the true density $p$. It is 0 for a perfect flow, and its unit is the nat. As the
+# true density is known, it is estimated by a mean of 20,000 differences, reported with two standard
+# errors.
 
 # %%
 models = {}
@@ -163,10 +162,10 @@ for title, truth in TRUTHS.items():
 # %% [markdown]
 # ## Side by side
 #
-# A row a density, a column a flow, the truth on the left; the same colours along a row. What a MAF
-# cannot do with straight lines, it leaves as bridges between the parts: a continuous function
-# cannot tear noise apart, and one that bends little must cross the gap slowly. Splines and sigmoids
-# cross it steeply, and the bridges fade.
+# Rows are densities and columns are flows, with the true density on the left. The colour scale is
+# the same along a row. A MAF leaves bridges between the parts: a continuous function cannot
+# separate the noise, and a nearly linear one crosses a gap slowly. Splines and sigmoids cross it
+# steeply, and the bridges almost vanish.
 
 # %%
 GRID = np.linspace(-3.0, 3.0, 40 if options.short else 200, dtype="float32")
@@ -188,9 +187,9 @@ support.save(figure, options.output / "densities.png", palette=True)
 # %% [markdown]
 # ## Both ways
 #
-# A NAF has no formula for its inverse, and needs none: each function rises, so its root lies in a
-# bracket, and root finding takes noise to data as exactly as floating point allows. Points go from
-# noise to data and back:
+# A NAF has no closed-form inverse. As each function is increasing, its root can be bracketed, and
+# root finding maps noise to data with an error of floating-point rounding. We map points from noise
+# to data and back:
 
 # %%
 for name in RECIPES:

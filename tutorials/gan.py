@@ -2,18 +2,18 @@
 # # GAN: a ring of eight Gaussians, and digits on demand
 #
 # "Generative Models: from Noise to Data" (Li, 2022) begins with generative adversarial networks. A
-# *generator* $G$ turns noise $z$ into samples $x = G(z)$. A *discriminator* $D$ gives a score to
-# whatever it is shown, high for data and low for samples. Each is trained against the other: the
-# discriminator to tell the two apart, the generator to be mistaken for data. Nobody ever writes
-# down a density.
+# *generator* $G$ turns noise $z$ into samples $x = G(z)$. A *discriminator* $D$ scores its inputs,
+# high for data and low for samples. They are trained against each other: the discriminator
+# distinguishes data and samples, and the generator learns to make this difficult. There is no
+# density.
 #
-# First a ring of eight Gaussians, where one sees whether anything is left out, then MNIST, where the
-# generator is told which digit to draw. It takes some one and a half minutes of processor time.
+# The first example is a ring of eight Gaussians, which shows missing modes. The second is MNIST,
+# with a generator that draws a given digit. It takes some one and a half minutes of processor time.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/gan.py
 #
-# MNIST is downloaded by Keras, unless `--data FILE` says where its `mnist.npz` lies.
+# MNIST is downloaded by Keras, unless `--data FILE` is the path of its `mnist.npz`.
 
 # %%
 import time
@@ -33,10 +33,10 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## A ring of eight Gaussians
 #
-# Eight modes on a circle of radius 2, each with a standard deviation of 0.05 and nothing between
-# them. Two things can go wrong. Samples can lie where there are no data; and whole modes can be
-# left out, which is called *mode collapse*: a discriminator that judges every sample by itself does
-# not mind if all of them are alike.
+# There are eight modes on a circle of radius 2, each with a standard deviation of 0.05. Two
+# problems can occur. Samples can be far from all modes, and whole modes can be missing, which is
+# called *mode collapse*: a discriminator that scores every sample separately does not penalise
+# samples that are all alike.
 
 # %%
 DEVIATION = 0.05
@@ -66,17 +66,18 @@ share, modes = judged(ring)
 print(f"data: {100 * share:.1f} % good, {modes} modes of 8")
 
 # %% [markdown]
-# ## The game
+# ## Objective
 #
-# Both players are ordinary Keras networks, and the noise is any TFP distribution. The default game
-# is the relativistic one, in which the score of a sample is compared to that of a datum:
+# Generator and discriminator are Keras networks, and the noise may have any TFP distribution. The
+# default objective is the relativistic one, which compares the score of a sample with that of a
+# data point:
 #
 #     the discriminator minimises   -log sigmoid(D(x) - D(G(z)))
 #     the generator minimises       -log sigmoid(D(G(z)) - D(x))
 #
-# so that leaving out a mode has its price. A penalty on the slope of the discriminator, at data and
-# at samples, makes the game settle instead of going in circles. Each player has an optimizer of its
-# own: Adam without momentum, because the other player never stands still.
+# It penalises missing modes. A gradient penalty of the discriminator, at data and at samples, makes
+# training converge instead of oscillating. Generator and discriminator have separate optimizers:
+# Adam without momentum, because the loss of each changes with the other.
 
 
 # %%
@@ -101,11 +102,11 @@ gan = gx.models.GAN(
 )
 
 # %% [markdown]
-# ## Training, in frames
+# ## Training
 #
-# `fit` may be called again and goes on where it was. Every frame shows the same 2,000 pieces of
-# noise. What samples is an average of the generator's weights over the last steps: it lags behind a
-# little, and shakes less.
+# Further calls of `fit` continue training. Every frame shows the samples of the same 2,000 noise
+# vectors. Samples use a moving average of the generator's weights, which lags behind a little and
+# varies less.
 
 # %%
 FRAMES = [0, 1, 2] if options.short else [0, 2, 5, 10, 50]
@@ -128,11 +129,10 @@ support.save(figure, options.output / "gan_ring.png", palette=True)
 # %% [markdown]
 # ## Digits on demand
 #
-# With `conditional_event_shape` both players are told something beside their inputs: here the
-# class, a vector of ten numbers one of which is 1. The generator draws that digit; the discriminator
-# asks whether it could be real *and* is that digit. Networks that take a list get both in it. The
-# generator is convolutional, which makes for smooth strokes; for the discriminator a few dense
-# layers are enough.
+# With `conditional_event_shape` generator and discriminator have an additional input, here the
+# class as a one-hot vector of ten numbers. The generator draws that digit. The discriminator scores
+# whether an image looks real *and* like that digit. Networks get both inputs in a list. The
+# generator is convolutional, for smooth strokes. A few dense layers suffice for the discriminator.
 
 # %%
 train, held_out = support.mnist(options.data)
@@ -172,7 +172,8 @@ digits = gx.models.GAN(
 )
 
 # %% [markdown]
-# `SampleGrid` draws a picture after some epochs, a row for each class, always of the same noise.
+# `SampleGrid` writes a picture after some epochs, with one row for each class, always from the same
+# noise.
 
 # %%
 EPOCHS = 2 if options.short else 5
@@ -205,10 +206,10 @@ for axes in panels:
 support.save(figure, options.output / "gan_digits.png", palette=True)
 
 # %% [markdown]
-# ## Are they the digits that were asked for?
+# ## Evaluation by a classifier
 #
-# A GAN has no likelihood to report. But somebody else can be asked: a small classifier that is
-# trained on the real images only.
+# A GAN has no likelihood. Instead, a small classifier that is trained on real images classifies the
+# samples.
 
 # %%
 classifier = keras.Sequential(

@@ -1,15 +1,15 @@
 # %% [markdown]
-# # Glow: images at several temperatures, and the way from one to another
+# # Glow: images at several temperatures, and interpolation
 #
-# Glow is the flow of "Generative Models: from Noise to Data" (Li, 2022) that is made for images. It
-# takes an image apart scale by scale. At each, a *squeeze* turns every 2 x 2 pixels into channels,
-# a few *steps* bring them nearer to noise, and half of the channels is done; the other half goes on
-# to the next scale. A step is three bijectors: a norm, a mixing of channels by a matrix (a
-# convolution of 1 x 1), and an affine coupling whose network is convolutional.
+# Glow is the image flow of "Generative Models: from Noise to Data" (Li, 2022). It has several
+# scales. At each scale a *squeeze* reshapes blocks of 2 x 2 pixels to channels, and a few *steps*
+# map them closer to noise. Half of the channels are then finished, and the other half continues to
+# the next scale. A step consists of three bijectors: ActNorm, a multiplication of the channels by a
+# matrix (a 1 x 1 convolution), and an affine coupling with a convolutional network.
 #
-# We fit one to images of handwritten digits, tell it which digit each one is, and then look at what
-# a flow can do: samples at three temperatures, the noise of real images, and what lies between. It
-# takes two to three minutes on two processor cores.
+# We fit a class-conditional Glow to images of handwritten digits. Then we draw samples at three
+# temperatures, compute the noise of real images, and interpolate between images. It takes two to
+# three minutes on two processor cores.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/glow.py
@@ -34,8 +34,8 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## The data
 #
-# scikit-learn brings 1,797 digits of 8 x 8 pixels, whole numbers from 0 to 16. 297 are held out.
-# The class of a digit becomes a vector of ten numbers, one of which is 1.
+# scikit-learn has 1,797 digits of 8 x 8 pixels, integers from 0 to 16. 297 are held out. The class
+# of a digit is a one-hot vector of ten numbers.
 
 # %%
 NUM_VALUES = 17
@@ -51,10 +51,10 @@ train, held_out = slice(0, 1500), slice(1500, None)
 # %% [markdown]
 # ## The flow
 #
-# Two scales, so that 8 x 8 pixels become 4 x 4 and then 2 x 2. `data_bijector` leads from what the
-# flow models, any real number, to the scale of the pixels, numbers between 0 and 17; it is part of
-# the flow, so that its log-determinant counts. All couplings and the noise of the coarsest scale
-# see the class.
+# The flow has two scales, so that 8 x 8 pixels become 4 x 4 and then 2 x 2. `data_bijector` maps
+# real numbers to the scale of the pixels, numbers between 0 and 17. It is part of the flow,
+# including its log-determinant. The class is an input of all couplings and of the noise of the
+# coarsest scale.
 
 # %%
 flow = gx.flows.glow(
@@ -67,10 +67,9 @@ flow = gx.flows.glow(
 )
 
 # %% [markdown]
-# Whole numbers have no density. `Dequantize` gives each an interval of its own, by noise that is
-# fresh at every training step and fixed when the model is judged. The model then counts in bits per
-# dimension, which say how well pixels could be compressed: four bits and a little, log2(17), if
-# nothing were known of them.
+# Integers have no density. `Dequantize` spreads each integer over a unit interval, by noise that is
+# new in every training step and fixed in evaluation. The metric is then bits per dimension, the
+# size of a pixel after compression. Without a model it is log2(17), a little over four bits.
 
 # %%
 EPOCHS = 1 if options.short else 60
@@ -88,10 +87,10 @@ print(f"held-out images: {bits['bits_per_dim']:.3f} bits/dim of {np.log2(NUM_VAL
 # %% [markdown]
 # ## Three temperatures
 #
-# A sample is noise, sent through the flow. If the noise is drawn with a smaller standard deviation,
-# the *temperature*, samples keep closer to what is most typical: fewer accidents, less variety.
-# `gx.flows.tempered` gives the same flow on cooler noise; `gx.flows.condition` binds the class. A
-# row a digit, next to real ones.
+# A sample is the image of noise under the flow. With a smaller standard deviation of the noise, the
+# *temperature*, samples have fewer defects and less variety. `gx.flows.tempered` returns the same
+# flow at a lower temperature, and `gx.flows.condition` binds the class. Each row is one digit, next
+# to real ones.
 
 # %%
 TEMPERATURES = (0.5, 0.75, 1.0)
@@ -122,10 +121,10 @@ support.save(figure, options.output / "glow_temperatures.png", palette=True)
 # %% [markdown]
 # ## The noise of real images
 #
-# A flow runs backwards: every image has its noise, and the noise gives the image back. So the
-# straight line between the noise of two images can be walked, and each point of it is an image. The
-# first and the last column are real and held out; what lies between was never drawn by anybody. In
-# the lower rows the class changes along with the noise.
+# The inverse of the flow maps every image to noise, from which the flow recovers the image. On the
+# straight line between the noise of two images, each point thus gives an image. The first and the
+# last column are real, held-out images, and those between are interpolated. In the lower rows the
+# class is interpolated too.
 
 # %%
 NUM_BETWEEN = 9
@@ -139,7 +138,7 @@ def of_class(label: int, index: int) -> int:
 
 ends = [(of_class(first, 0), of_class(second, 1)) for first, second in PAIRS]
 left, right = (np.array(side) for side in zip(*ends, strict=True))
-# The middle of a pixel's interval stands for its value.
+# A pixel's value is mapped to the middle of its interval.
 values = images.astype("float32") + 0.5
 noise = [
     flow.bijector.inverse(values[side], conditional_input=classes[side]) for side in (left, right)

@@ -1,4 +1,4 @@
-"""One of several workers that fit a flow together; `two_workers.py` starts it.
+"""One of several workers that fit a flow together, started by `two_workers.py`.
 
 python tutorials/moons_worker.py FOLDER --worker NUMBER --ports PORT PORT [--epochs 30]
 """
@@ -29,7 +29,7 @@ def moons(n: int, seed: int) -> np.ndarray:
 def compiled() -> gx.models.DensityModel:
     """Returns a flow to be trained, the same at each call."""
     keras.utils.set_random_seed(0)
-    # In float64, as more digits leave less to the order in which gradients are added up.
+    # In float64, so that the order of the sum of gradients has a smaller effect.
     flow = gx.flows.nsf([2], num_layers=3, hidden_units=[64, 64], dtype="float64")
     model = gx.models.DensityModel(flow)
     model.compile(optimizer=keras.optimizers.Adam(1e-3))
@@ -37,7 +37,7 @@ def compiled() -> gx.models.DensityModel:
 
 
 def main() -> None:
-    """Trains until the end, from wherever this worker was killed."""
+    """Trains until the end, from the last backup if this worker was killed before."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--worker", type=int, required=True)
@@ -46,16 +46,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_240)
     options = parser.parse_args()
 
-    # Who the workers are, and which of them this is. The strategy comes before all else that runs.
+    # All workers, and the index of this one. The strategy must be created before other operations.
     workers = [f"localhost:{port}" for port in options.ports]
     task = {"type": "worker", "index": options.worker}
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
 
-    # The whole model, flow and optimizer too, belongs under the scope.
+    # Flow, model and optimizer must be created under the scope.
     with strategy.scope():
         model = compiled()
-    # Each worker is given all rows, in the same order, and takes its part of each batch.
+    # Each worker gets all rows, in the same order, and uses its part of each batch.
     model.fit(
         moons(options.rows, 1),
         shuffle=False,
@@ -67,7 +67,7 @@ def main() -> None:
             keras.callbacks.CSVLogger(options.folder / f"log{options.worker}.csv", append=True),
         ],
     )
-    # All workers save, each to a file of its own: metrics are read from all of them together.
+    # All workers must save, to separate files, because saving reads metrics from all of them.
     model.save(options.folder / f"flow{options.worker}.keras")
 
 

@@ -1,4 +1,4 @@
-"""Asks a SavedModel, as a server would: with TensorFlow alone. Started by quickstart.py."""
+"""Runs a SavedModel as a server does, with TensorFlow only. Started by quickstart.py."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 
 HIDDEN = ("keras", "tf_keras", "tensorflow_probability", "tfp_genext")
 
-# `import tensorflow` imports Keras where it finds it. A module that is None cannot be imported, so
-# these are as good as not installed.
+# `import tensorflow` imports Keras if it is installed. A module that is None cannot be imported, as
+# if it were not installed.
 for name in HIDDEN:
     sys.modules[name] = None
 
@@ -27,7 +27,7 @@ def query(saved_model: str, request: str, answer: str) -> None:
 
 
 def hidden_modules_loaded() -> list[str]:
-    """Returns the modules in memory that belong to a package this process must do without."""
+    """Returns the imported modules of packages that this process must not use."""
     return [
         name
         for name, module in sys.modules.items()

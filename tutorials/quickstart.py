@@ -1,15 +1,15 @@
 # %% [markdown]
 # # Quickstart: two normalizing flows, from data to server
 #
-# A normalizing flow is an invertible network $f$ that turns noise $z$ into data $x = f(z)$. As it
-# can be run backwards, the density of any data point is known exactly:
+# A normalizing flow is an invertible network $f$ that maps noise $z$ to data $x = f(z)$. The
+# inverse gives the exact density of any data point:
 #
 # $$\log p(x) = \log p_Z(f^{-1}(x)) + \log \left| \det \frac{\partial f^{-1}}{\partial x} \right|$$
 #
-# We fit two, a Real NVP and a masked autoregressive flow (MAF), to images of handwritten digits, and
-# take them the whole way: training with Keras, an honest comparison on held-out images, samples,
-# saved weights, and a SavedModel that answers without this package, TFP or Keras. It takes two to
-# three minutes on two processor cores.
+# We fit two flows, a Real NVP and a masked autoregressive flow (MAF), to images of handwritten
+# digits. The tutorial covers training with Keras, a comparison on held-out images, samples, saved
+# weights, and a SavedModel that runs without this package, TFP or Keras. It takes two to three
+# minutes on two processor cores.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/quickstart.py
@@ -41,13 +41,12 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## The data
 #
-# scikit-learn brings 1,797 handwritten digits of 8 x 8 pixels, each pixel a whole number from 0 to
-# 16. A density can grow without bound on whole numbers, so we *dequantise*: adding noise $u$,
-# uniform on [0, 1), gives every whole number an interval of its own, and dividing by 17 brings all
-# of them into [0, 1).
+# scikit-learn has 1,797 handwritten digits of 8 x 8 pixels, each pixel an integer from 0 to 16. The
+# density of integers is unbounded, so we *dequantise* them: noise $u$, uniform on [0, 1), spreads
+# every integer over a unit interval, and division by 17 maps all of them to [0, 1).
 #
-# 297 images are held out for the final figures. Of the other 1,500 the flow learns from 1,350; the
-# last 150 tell it when to stop.
+# 297 images are held out for the final results. Of the other 1,500, the flow is trained on 1,350,
+# and the last 150 are for early stopping.
 
 # %%
 NUM_PIXELS = 64
@@ -67,8 +66,8 @@ stopping = train[1350:]
 print(f"{len(train)} training rows of {NUM_PIXELS} pixels, {len(held_out)} held out")
 
 # %% [markdown]
-# The noise need not be the same twice. Drawn anew each time an image is read, it keeps the flow
-# from learning 1,350 points by heart. On held-out images that alone is worth some six nats.
+# New noise in each epoch prevents the flow from memorising 1,350 points. On held-out images this
+# gains some six nats.
 
 # %%
 
@@ -82,20 +81,20 @@ def batches(images: np.ndarray, batch_size: int) -> tf.data.Dataset:
 # %% [markdown]
 # ## The flows
 #
-# `gx.flows.real_nvp` returns an ordinary TFP distribution of noise sent through affine couplings.
-# Each keeps half of the pixels and lets a network look at them to shift and scale the other half;
-# the next one does it the other way round. After each pair of couplings a fixed random permutation
-# deals the pixels into new halves.
+# `gx.flows.real_nvp` returns a TFP distribution: noise, transformed by affine couplings. Each
+# coupling keeps half of the pixels unchanged. A network computes from them the shift and scale of
+# the other half. The next coupling exchanges the halves. After each pair of couplings a fixed
+# random permutation divides the pixels into new halves.
 #
-# `gx.flows.maf` does not take halves but goes pixel by pixel: each is shifted and scaled by what a
-# masked network, MADE, makes of all pixels before it. That says more in a layer. The density needs
-# one pass through a network, as in Real NVP. A sample seems to need one for each pixel, since each
-# waits for the ones before; here it costs about two, because the network solves for all of them as
-# one solves a triangular system of equations.
+# `gx.flows.maf` transforms pixel by pixel: a masked network, MADE, computes the shift and scale of
+# each pixel from all pixels before it. A layer is thus more expressive. The density needs one pass
+# through a network, as in Real NVP. Naive sampling needs one pass for each pixel, since each
+# depends on the ones before. Here it costs about two passes, because the network solves a
+# triangular system of equations.
 #
-# Pixels live in [0, 1) and flows know no such limits, so a sigmoid goes outermost: seen from the
-# data, that is a logit. Its range is a little wider than [0, 1), so that pixels next to 0 and 1 are
-# not sent to infinity. `gx.bijectors.Compose` chains bijectors, ours and TFP's, outermost first.
+# Pixels are in [0, 1), but flows are unbounded. The outermost bijector is therefore a sigmoid,
+# whose inverse is a logit. Its range is a little wider than [0, 1), so that pixels near 0 and 1 are
+# not mapped to infinity. `gx.bijectors.Compose` chains bijectors, ours and TFP's, outermost first.
 
 
 # %%
@@ -123,10 +122,9 @@ for name, model in models.items():
 # %% [markdown]
 # ## Training
 #
-# `DensityModel` makes a Keras model of any TFP distribution; its loss is the negative
-# log-likelihood (NLL) in nats. Hundreds of parameters for each image call for restraint: strong
-# weight decay, a learning rate that goes down to zero, and the weights of the epoch that was best
-# on the 150 stopping rows.
+# `DensityModel` is a Keras model of any TFP distribution. Its loss is the negative log-likelihood
+# (NLL) in nats. With hundreds of parameters for each image, overfitting is prevented by strong
+# weight decay, a learning rate that decreases to zero, and early stopping on 150 rows.
 
 # %%
 BATCH_SIZE = 128
@@ -145,13 +143,13 @@ for name, model in models.items():
     )
 
 # %% [markdown]
-# ## Is it any good?
+# ## Evaluation
 #
-# The measure is a Gaussian with full covariance, fitted to all 1,500 training rows, judged on the
-# same 297 held-out rows with the same noise. In nats, smaller is better; below zero only means that
-# densities on a scale as small as [0, 1) are large. Bits per dimension are free of that scale: on
-# whole numbers the density is thinner by 17 a pixel, so the NLL is larger by 64 log(17) nats, and
-# one bit is log(2) nats.
+# The baseline is a Gaussian with full covariance, fitted to all 1,500 training rows, and evaluated
+# on the same 297 held-out rows with the same noise. Lower NLL is better. It is negative because
+# densities on a scale as small as [0, 1) are large. Bits per dimension do not depend on that scale:
+# on the scale of integers the density is smaller by a factor of 17 for each pixel, so the NLL is
+# larger by 64 log(17) nats, and one bit is log(2) nats.
 
 # %%
 
@@ -177,9 +175,9 @@ for name in models:
 # %% [markdown]
 # ## Samples
 #
-# What do those nats look like? All models' samples are shown as they come, none left out; rounding
-# down undoes the dequantisation. The Gaussian knows how every two pixels go together, and smudges.
-# The flows draw lines, and most of them are digits.
+# The samples of all models are not selected. Rounding down inverts the dequantisation. The Gaussian
+# only models correlations of pairs of pixels, and its samples are smudged. The flows draw strokes,
+# and most samples are digits.
 
 # %%
 
@@ -204,9 +202,8 @@ support.save(figure, options.output / "quickstart.png")
 # %% [markdown]
 # ## Saving the weights
 #
-# The better of the two is worth keeping. The weights of every network and every bijector are the
-# model's, so Keras saves them. Read back into a newly built model they give the same densities, to
-# the last bit.
+# We save the better of the two. The weights of all networks and bijectors are weights of the model,
+# so Keras saves them. A new model that loads them computes the same densities, bit by bit.
 
 # %%
 name = min(models, key=lambda name: nlls[name])
@@ -225,17 +222,17 @@ print(
 # ## Serving
 #
 # `export` writes a SavedModel with the signatures `log_prob`, `sample` and a few more, in a
-# directory whose name is the version, as TensorFlow Serving expects it.
+# directory whose name is the version, as TensorFlow Serving requires.
 
 # %%
 saved_model = options.output / "digits" / "1"
 model.export(saved_model, overwrite=True)
 
 # %% [markdown]
-# The proof is another process, which has TensorFlow and nothing else:
-# [query_savedmodel.py](query_savedmodel.py) makes sure that neither `tfp_genext` nor
-# `tensorflow_probability` nor Keras can be imported. It gets the held-out rows and a seed, and its
-# answers are compared with ours.
+# We test it in another process that only uses TensorFlow:
+# [query_savedmodel.py](query_savedmodel.py) makes it impossible to import `tfp_genext`,
+# `tensorflow_probability` or Keras. It gets the held-out rows and a seed, and its results are
+# compared with ours.
 
 # %%
 request, answer = options.output / "request.npz", options.output / "answer.npz"
@@ -253,14 +250,14 @@ for name, difference in differences.items():
     np.testing.assert_allclose(difference, 0.0, atol=1e-2)
 
 # %% [markdown]
-# The answers may differ in the last digits of 32-bit numbers, where two programs round differently;
-# in nothing else.
+# The results may only differ in the last digits of 32-bit numbers, because two programs round
+# differently.
 #
-# What to try next: more layers or fewer; a flow that draws the digit you ask for, with
-# `conditional_event_shape=[10]` and `model.fit(labels, pixels)`, labels one-hot. The layer that
-# Real NVP is made of is taken apart in [affine_coupling.py](affine_coupling.py), and flows at work
-# in variational inference, MCMC and joint distributions are in
-# [tfp_pipelines.py](tfp_pipelines.py).
+# Next steps: try more or fewer layers, or a conditional flow that draws a given digit, with
+# `conditional_event_shape=[10]` and `model.fit(labels, pixels)` for one-hot labels. The tutorial
+# [affine_coupling.py](affine_coupling.py) explains the layers of Real NVP, and
+# [tfp_pipelines.py](tfp_pipelines.py) uses flows in variational inference, MCMC and joint
+# distributions.
 
 # %%
 print(f"done in {time.perf_counter() - start:.0f} s")

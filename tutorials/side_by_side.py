@@ -1,14 +1,13 @@
 # %% [markdown]
-# # Noise in, data out: GAN, VAE and flow side by side
+# # From noise to data: GAN, VAE and flow side by side
 #
-# "Generative Models: from Noise to Data" (Li, 2022) opens with one picture of all its models:
-# noise goes in, data come out. Here it is live. A GAN, a VAE and a flow learn the same two moons
-# from noise of the same kind, two standard normals. What sets them apart is what they can tell of
-# a point $x$ afterwards:
+# "Generative Models: from Noise to Data" (Li, 2022) begins with a picture that all its models have
+# in common: they map noise to data. In this tutorial a GAN, a VAE and a flow learn the same two
+# moons, from noise of two standard normal variables. They differ in their density of a point $x$:
 #
-# - a **GAN** nothing; its discriminator has a score, which is no density;
-# - a **VAE** a lower bound of log p(x), and an estimate that comes nearer with more samples;
-# - a **flow** log p(x), exactly.
+# - a **GAN** has none; its discriminator has a score, which is not a density;
+# - a **VAE** has a lower bound of log p(x), and an estimate that improves with more samples;
+# - a **flow** has the exact log p(x).
 #
 # It takes some one and a half minutes of processor time.
 #
@@ -36,9 +35,9 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## The data
 #
-# Points on two half circles, and a little noise. The density is known: the noise is Gaussian, and
-# the mean over many points of the curves is as good as the integral along them. So is the best
-# negative log-likelihood that any model can have, up to chance.
+# The data are points on two half circles with a little Gaussian noise. Their density is known: it
+# is the integral along the curves, approximated by a mean over many points. So we also know the
+# smallest negative log-likelihood that a model can have, up to chance.
 
 # %%
 DEVIATION = 0.1
@@ -64,11 +63,11 @@ data, held_out = moons(NUM_POINTS, 1), moons(2_000, 2)
 # The networks are alike: three hidden layers of 128 for GAN and VAE, two of 64 in each layer of the
 # flow, which is autoregressive, with splines. All are trained by Keras' `fit`.
 #
-# A VAE may settle for a blur: the KL costs at once, and latents pay only when the decoder makes use
-# of them. With the full weight of the KL, `beta`, from the start, one of the two latents was given up
-# here. So `beta` starts at 0.2 and reaches 1 halfway. And what has been learned under a small weight
-# has to be learned again under the full one: with the learning rate of the other two, as many steps
-# left the VAE at 1.6 nats; at three times that rate they are enough.
+# A VAE may be blurred because a latent dies: its KL term is a cost from the start, and the gain
+# comes only when the decoder uses the latent. With the full weight of the KL term, `beta`, from the
+# start, one of the two latents died here. So `beta` starts at 0.2 and reaches 1 halfway. The VAE
+# must then adapt to the full weight. With the learning rate of the other two models and the same
+# number of steps, it only reached 1.6 nats. With three times that rate the steps suffice.
 
 # %%
 BATCH_SIZE = 256
@@ -120,11 +119,11 @@ for name, model in models.items():
     print(f"{name}: {time.perf_counter() - before:.0f} s of training")
 
 # %% [markdown]
-# ## What they tell of unseen points
+# ## Log-likelihood of unseen points
 #
-# In nats, for 2,000 points that no model has seen; lower is better. Negative ELBO and the
-# importance-weighted estimate stand above the VAE's own negative log-likelihood, on average; the
-# flow's number is exact. None can be better than the truth, up to chance.
+# The negative log-likelihoods are in nats, for 2,000 unseen points; lower is better. Negative ELBO
+# and importance-weighted estimate are upper bounds of the VAE's negative log-likelihood, on
+# average. The flow's number is exact. None can be better than the true density, up to chance.
 
 # %%
 NUM_LATENTS = 10 if options.short else 300
@@ -141,16 +140,16 @@ print(f"flow  | yes     | not needed   | not needed   | {exact:.3f} nats")
 print(f"truth | yes     | not needed   | not needed   | {best:.3f} nats")
 
 # %% [markdown]
-# ## Noise in, data out
+# ## From noise to data
 #
-# A row a model. Left, its noise, coloured by direction; in the middle what it makes of that noise,
-# every point with the colour that it had. Both GAN and flow bend the plane; but a flow may not fold
-# it, and has to keep every point apart from all others. The VAE's decoder gives a distribution for
-# each latent, so that noise is added at the end.
+# Each row is a model. On the left is its noise, coloured by direction. In the middle are the
+# samples from that noise, with the same colours. Both GAN and flow are maps of the plane, but only
+# the flow must be invertible, and cannot fold the plane. The VAE's decoder returns a distribution
+# for each latent, which adds noise at the end.
 #
-# Right, what the model says of every point of the plane. The discriminator's score is of no use as
-# a density: once the generator is good, there is little left for it to tell apart.
-# The VAE's speckles are errors of its estimate, which holds on average only.
+# On the right is the density or score in the plane. The discriminator's score is not useful as a
+# density: for a good generator it is almost constant. The VAE's speckles are errors of its
+# estimate.
 
 # %%
 EXTENT = (-2.0, 2.0, -1.4, 1.4)

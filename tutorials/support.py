@@ -1,4 +1,4 @@
-"""What the tutorials share: their options, MNIST, and where their pictures go."""
+"""Common parts of the tutorials: command-line options, MNIST, and writing of pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-# A notebook shows its pictures itself; a program only writes them, and needs no screen for that.
+# A notebook shows its pictures. A program only writes them, which needs no screen.
 if "ipykernel" not in sys.modules:
     matplotlib.use("Agg")
 
@@ -29,7 +29,7 @@ class Digits(NamedTuple):
 
 
 def options(description: str, *, data: bool = False) -> argparse.Namespace:
-    """Returns `short` and `output`, the options of every tutorial; makes the output directory.
+    """Returns the common options `short` and `output`, and creates the output directory.
 
     Args:
       description: what the tutorial shows.
@@ -53,7 +53,7 @@ def options(description: str, *, data: bool = False) -> argparse.Namespace:
             metavar="FILE",
             help="MNIST as Keras' own mnist.npz (default: Keras downloads it)",
         )
-    # A notebook's kernel has arguments of its own on the command line.
+    # A notebook's kernel has other arguments on its command line.
     arguments, unknown = parser.parse_known_args()
     if unknown and "ipykernel" not in sys.modules:
         parser.error(f"unknown arguments: {' '.join(unknown)}")
@@ -62,7 +62,7 @@ def options(description: str, *, data: bool = False) -> argparse.Namespace:
 
 
 def mnist(path: pathlib.Path | None) -> tuple[Digits, Digits]:
-    """Returns MNIST to train on and held out, from a file or, without one, from Keras."""
+    """Returns training and held-out images of MNIST, from a file or downloaded by Keras."""
     if path is None:
         train, test = keras.datasets.mnist.load_data()
         return Digits(*train), Digits(*test)
@@ -74,7 +74,7 @@ def mnist(path: pathlib.Path | None) -> tuple[Digits, Digits]:
 
 
 def save(figure: Figure, path: pathlib.Path, *, palette: bool = False) -> None:
-    """Writes a picture and says where; a palette makes it small where no colour shades smoothly."""
+    """Writes a picture and prints its path; a palette reduces the size if colours are few."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=90)
     picture = Image.open(drawn).convert("RGB")

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Flows in TFP pipelines
 #
-# A flow of `tfp_genext` is an ordinary TFP distribution, and its bijector an ordinary TFP bijector.
-# So whatever TFP does with distributions and bijectors it does with flows, and here are four such
-# things: variational inference with `tfp.vi`, NeuTra with the HMC of `tfp.mcmc`, a learned prior in
-# a `JointDistribution`, and amortised inference with a flow that takes the data as context. It
-# takes two to three minutes.
+# A flow of `tfp_genext` is a TFP distribution, and its bijector is a TFP bijector. All TFP tools
+# for distributions and bijectors work with flows. This tutorial shows four of them: variational
+# inference with `tfp.vi`, NeuTra with the HMC of `tfp.mcmc`, a learned prior in a
+# `JointDistribution`, and amortised inference with a conditional flow. It takes two to three
+# minutes.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/tfp_pipelines.py
@@ -31,18 +31,18 @@ start = time.perf_counter()
 keras.utils.set_random_seed(0)
 
 # %% [markdown]
-# ## A posterior that Gaussians cannot follow
+# ## A posterior that is far from Gaussian
 #
-# Eight schools coached their pupils for a test and measured an effect $y_i$ each, with a known
-# error $\sigma_i$ (Rubin, 1981). The effects $\theta_i$ of the schools are alike, and how much
-# alike is unknown:
+# Eight schools coached their pupils for a test, and each measured an effect $y_i$ with a known
+# error $\sigma_i$ (Rubin, 1981). The effects $\theta_i$ of the schools are similar, with an unknown
+# standard deviation $\tau$:
 #
 # $$\mu \sim N(0, 10), \quad \log\tau \sim N(0, 2), \quad \theta_i \sim N(\mu, \tau), \quad
 # y_i \sim N(\theta_i, \sigma_i)$$
 #
-# Where $\tau$ is small all $\theta_i$ must be near $\mu$; where it is large they may be anywhere.
-# The posterior is a funnel, wide at one end and narrow at the other, in ten dimensions. We write it
-# as a density of vectors $(\mu, \log\tau, \theta_1, \ldots, \theta_8)$.
+# If $\tau$ is small, all $\theta_i$ are close to $\mu$. If it is large, they are spread widely. The
+# posterior is a funnel in ten dimensions, wide at one end and narrow at the other. We write it as a
+# density of vectors $(\mu, \log\tau, \theta_1, \ldots, \theta_8)$.
 
 # %%
 EFFECTS = tf.constant([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
@@ -69,11 +69,11 @@ def log_posterior(vector: tf.Tensor) -> tf.Tensor:
 # ## Variational inference
 #
 # `tfp.vi` fits a distribution $q$ to a posterior of which only the unnormalised density is known,
-# by maximising the ELBO, $E_q[\log p(\theta, y) - \log q(\theta)]$. It draws from $q$ at each step
-# and asks for the density of what it drew. An inverse autoregressive flow gives both with one
-# evaluation of each network; `gx.flows.iaf` goes in as it is, and a Keras optimizer too.
+# by maximising the ELBO, $E_q[\log p(\theta, y) - \log q(\theta)]$. It draws from $q$ in each step
+# and computes the density of the draws. An inverse autoregressive flow gives both with one
+# evaluation of each network. `gx.flows.iaf` and a Keras optimizer work without changes.
 #
-# Its rival is the usual choice, a Gaussian with independent dimensions.
+# We compare it with the usual choice, a Gaussian with independent dimensions.
 
 # %%
 NUM_STEPS = 20 if options.short else 3000
@@ -108,11 +108,11 @@ for name, elbo in elbos.items():
 # %% [markdown]
 # ## NeuTra
 #
-# Hamiltonian Monte Carlo has trouble with funnels too: a step that is right for the wide end is far
-# too long for the neck. NeuTra (Hoffman et al., 2019) lets HMC walk in the noise of the fitted
-# flow, where the posterior is almost a standard normal. In TFP that is one line, since the flow's
-# bijector is a TFP bijector: `TransformedTransitionKernel`. What comes out are draws of the exact
-# posterior, however well the flow fits.
+# Funnels are also difficult for Hamiltonian Monte Carlo: a step size for the wide end is far too
+# large for the neck. NeuTra (Hoffman et al., 2019) runs HMC in the noise space of the fitted flow,
+# where the posterior is almost a standard normal. In TFP this takes one line,
+# `TransformedTransitionKernel`, since the flow's bijector is a TFP bijector. The draws are from the
+# exact posterior, even if the flow does not fit well.
 
 # %%
 NUM_CHAINS = 8
@@ -158,9 +158,9 @@ print(f"{plain[..., 1].size} draws of HMC are worth {plain_effective:.0f} indepe
 print(f"{neutra[..., 1].size} draws of NeuTra are worth {neutra_effective:.0f} independent ones")
 
 # %% [markdown]
-# One picture tells all of it, $\log\tau$ against the effect of the first school. The Gaussian sits
-# in the wide part and knows nothing of a neck. The flow has the shape of the funnel. HMC sticks
-# where it is, as its traces show; NeuTra goes up and down as it should.
+# The picture shows $\log\tau$ against the effect of the first school. The Gaussian covers the wide
+# part and misses the neck. The flow has the shape of the funnel. The traces of HMC show that it
+# gets stuck, and those of NeuTra that it moves freely.
 
 # %%
 GREY, BLUE, ORANGE, GREEN = "0.55", "#0072B2", "#D55E00", "#009E73"
@@ -197,9 +197,9 @@ support.save(figure, options.output / "tfp_pipelines_posterior.png", palette=Tru
 # %% [markdown]
 # ## A learned prior in a joint distribution
 #
-# Often the prior is known from examples only. Here they are points on two moons. A MAF learns
-# their density and takes its place in a `JointDistribution` like any other distribution; what is
-# observed is one noisy number, the sum of the two coordinates.
+# Often the prior is only known from examples. Here these are points on two moons. A MAF learns
+# their density and is used in a `JointDistribution` like any other distribution. The observation is
+# one noisy number, the sum of the two coordinates.
 
 # %%
 points = make_moons(4000, noise=0.08, random_state=0)[0].astype("float32")
@@ -230,8 +230,8 @@ joint = tfd.JointDistributionNamed(
 )
 
 # %% [markdown]
-# The joint distribution samples and has a density. In two dimensions that is enough for the exact
-# posterior: the density at each point of a grid, normalised.
+# The joint distribution has samples and a density. In two dimensions the exact posterior can be
+# computed from the density on a grid, normalised.
 
 # %%
 SIDE = np.linspace(-2.6, 2.6, 131, dtype="float32")
@@ -248,12 +248,11 @@ def exact_posterior(y: float) -> np.ndarray:
 # %% [markdown]
 # ## Amortised inference
 #
-# A grid does not go far beyond two dimensions. But the joint distribution gives as many pairs
-# $(x, y)$ as we like, and a *conditional* flow that learns the density of $x$ given $y$ from them
-# knows the posterior of every $y$ at once: training is the last computation; each posterior
-# afterwards costs one evaluation. `conditional_event_shape` makes a flow conditional,
-# `model.fit(y, x)` trains it, and `gx.flows.condition` gives an ordinary distribution, the
-# posterior.
+# A grid is not feasible in many more dimensions. But we can draw any number of pairs $(x, y)$ from
+# the joint distribution, and fit a *conditional* flow to the density of $x$ given $y$. After this
+# training, the posterior for every $y$ costs a single evaluation. `conditional_event_shape` makes a
+# flow conditional, `model.fit(y, x)` trains it, and `gx.flows.condition` returns the posterior as a
+# distribution.
 
 # %%
 pairs = joint.sample(2000 if options.short else 40_000, seed=[0, 5])
@@ -270,10 +269,9 @@ posterior = gx.flows.maf(
 train(posterior, y, x, epochs=1 if options.short else 20)
 
 # %% [markdown]
-# Three observations, and for each the exact posterior above the amortised one. How far they are
-# apart is measured by the Kullback-Leibler divergence, on the same grid. The thin threads between
-# islands are what a continuous map leaves behind where it pulls one heap of noise apart; the more
-# islands, the harder for it.
+# For three observations, the picture shows the exact posterior above the amortised one. The error
+# is the Kullback-Leibler divergence on the same grid. The thin bridges between modes remain because
+# a continuous map cannot separate the noise; more modes are more difficult.
 
 # %%
 figure, rows = plt.subplots(2, 4, figsize=(13.3, 6.8), layout="constrained")
@@ -305,9 +303,9 @@ for column, observed in enumerate((-1.5, 0.0, 1.5), start=1):
 support.save(figure, options.output / "tfp_pipelines_amortised.png")
 
 # %% [markdown]
-# What to try next: `gx.flows.condition(posterior, y)` with many observations at once is a batch of
-# posteriors; a flow as the surrogate in `tfp.vi` may be conditional too; and every flow here
-# exports with `gx.serving.export` as it is.
+# Next steps: `gx.flows.condition(posterior, y)` with many observations is a batch of posteriors.
+# The surrogate flow in `tfp.vi` may be conditional too. Every flow here can be exported with
+# `gx.serving.export`.
 
 # %%
 print(f"done in {time.perf_counter() - start:.0f} s")

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Two workers, one of them killed
 #
-# A training that outgrows one machine is shared out: each worker holds a copy of the model, takes
-# its part of each batch, and before each step the workers add up their gradients. Here two workers
-# run side by side on this machine and talk over its loopback address; on two machines only the
-# addresses would be others. In the middle one of them is killed. What comes out in the end is what
-# a single process would have found, and this program checks that.
+# Training can be distributed over several machines: each worker has a copy of the model and
+# processes its part of each batch, and the workers sum their gradients in each step. Here two
+# workers run on this machine and communicate over its loopback address. On two machines only the
+# addresses would differ. During training one of them is killed. The final result is that of a
+# single process, which this program checks.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/two_workers.py
@@ -33,17 +33,17 @@ start = time.perf_counter()
 # %% [markdown]
 # ## The program of a worker
 #
-# [moons_worker.py](moons_worker.py) is an ordinary Keras program with two additions. It says who the
-# workers are and makes its model under the scope of a strategy:
+# [moons_worker.py](moons_worker.py) is a Keras program with two additions. It sets the addresses of
+# the workers, and creates its model under the scope of a strategy:
 #
 #     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
 #     strategy = tf.distribute.MultiWorkerMirroredStrategy()
 #     with strategy.scope():
 #         model = compiled()
 #
-# and it trains with `gx.callbacks.BackupAndRestore`, each worker in a directory of its own. That
-# writes the state of the model after every epoch, into one file that appears whole; a program that is
-# started again goes on from there, and all workers from the last epoch that all of them have.
+# and it trains with `gx.callbacks.BackupAndRestore`, in a separate directory for each worker. This
+# callback saves the state of the model atomically after every epoch. After a restart the workers
+# resume from the last epoch that all of them have saved.
 
 # %%
 EPOCHS, ROWS = (4, 2_560) if options.short else (30, 10_240)
@@ -52,7 +52,7 @@ PROGRAM = support.HERE / "moons_worker.py"
 
 
 def free_ports() -> list[int]:
-    """Returns two ports that nobody listens on."""
+    """Returns two free ports."""
     with socket.socket() as one, socket.socket() as other:
         for each in (one, other):
             each.bind(("localhost", 0))
@@ -84,8 +84,8 @@ def log(worker: int) -> list[float]:
 # %% [markdown]
 # ## A worker is killed
 #
-# When half of the epochs are done, worker 1 gets a SIGKILL, which no program can catch. Worker 0 is
-# left with nobody to add gradients with, and is ended too, as the scheduler of a cluster would.
+# After half of the epochs, worker 1 gets a SIGKILL, which no program can catch. Worker 0 cannot
+# continue alone, and is ended too, as the scheduler of a cluster would do.
 
 # %%
 workers = started()
@@ -100,9 +100,9 @@ before = len(log(0))
 print(f"worker 1 was killed after {before} epochs of {EPOCHS}")
 
 # %% [markdown]
-# ## Both are started again
+# ## Both workers are restarted
 #
-# The same command, once more. The logs are appended to; an epoch that was half done is done again.
+# The command is the same. The logs are appended to, and an unfinished epoch is repeated.
 
 # %%
 for worker in started():
@@ -112,12 +112,12 @@ logs = [log(worker) for worker in range(2)]
 print(f"started again, they did the last {len(logs[0]) - before} epochs")
 
 # %% [markdown]
-# ## The same, in one process
+# ## Training in a single process
 #
-# No strategy, no backup, nobody killed: the ordinary `fit`. Sums of floating-point numbers depend on
-# the order of their terms, and two workers add theirs in another order than one process does. Each
-# step carries the difference on, and a little further; the flow computes in float64, where it starts
-# in the sixteenth digit.
+# This is the ordinary `fit`, without strategy, backup or interruption. Floating-point sums depend
+# on the order of their terms, which differs between two workers and one process. The difference
+# grows a little in each step. The flow computes in float64, so that it starts in the sixteenth
+# digit.
 
 # %%
 alone = moons_worker.compiled()
@@ -147,10 +147,10 @@ print(f"from the single process: weights differ by {distance(alone, together[0])
 print(f"held-out points: {found[0]:.4f} nats alone, {found[1]:.4f} and {found[2]:.4f} as workers")
 
 # %% [markdown]
-# ## To the eye
+# ## Pictures
 #
-# On the left the losses by epoch: the grey line is the single process, the dots are worker 0 before
-# the kill and after it. On the right the density that came out of it all.
+# On the left are the losses by epoch: the grey line is the single process, the dots are worker 0
+# before and after the kill. On the right is the learned density.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")

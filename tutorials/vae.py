@@ -1,20 +1,20 @@
 # %% [markdown]
-# # VAE on MNIST: a map of digits, and a prior that learns
+# # VAE on MNIST: a map of digits, and a learned prior
 #
 # The second model of "Generative Models: from Noise to Data" (Li, 2022) is the variational
-# autoencoder. It says how data come about: a *latent* $z$ is drawn from a *prior* $p(z)$, a network,
-# the *decoder*, turns it into a distribution $p(x | z)$, and from that comes the image $x$. For
-# training one must guess which $z$ belongs to an image. That is what the *encoder* does: it gives
-# the approximate *posterior* $q(z | x)$.
+# autoencoder. It is a model of how data are generated: a *latent* $z$ is drawn from a *prior*
+# $p(z)$, a network, the *decoder*, maps it to a distribution $p(x | z)$, and the image $x$ is drawn
+# from that. For training one needs the latents $z$ of an image. The *encoder* is a network that
+# computes their approximate *posterior* $q(z | x)$.
 #
-# Here the latent has two dimensions only, so that everything can be drawn: the map of all digits,
-# and what the prior thinks of it. First the prior is a Gaussian, then a flow that is trained along.
-# It takes some two minutes of processor time.
+# Here the latent has only two dimensions, so that we can draw a map of all digits, and the density
+# of the prior. First the prior is a Gaussian, then a flow that is trained with the VAE. It takes
+# some two minutes of processor time.
 #
 #     pip install ".[tutorials]"
 #     python tutorials/vae.py
 #
-# MNIST is downloaded by Keras, unless `--data FILE` says where its `mnist.npz` lies.
+# MNIST is downloaded by Keras, unless `--data FILE` is the path of its `mnist.npz`.
 
 # %%
 import time
@@ -36,10 +36,10 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## The data
 #
-# Images of 28 x 28 pixels from 0 to 255, as vectors. `gx.layers.Binarize` makes zeros and ones of
-# them, whose probabilities are the intensities: new ones whenever an image is seen in training, the
-# same ones whenever the model is judged. Then p(x | z) can be a probability for each pixel, and
-# log p(x) is that of an image of 784 bits.
+# The data are images of 28 x 28 pixels from 0 to 255, as vectors. `gx.layers.Binarize` draws binary
+# pixels with the grey values as probabilities: new ones in each training step, and fixed ones in
+# evaluation. Then p(x | z) is a Bernoulli distribution for each pixel, and p(x) is the probability
+# of an image of 784 bits.
 
 # %%
 NUM_PIXELS = 28 * 28
@@ -51,9 +51,9 @@ images = held_out.images.reshape([-1, NUM_PIXELS])
 # %% [markdown]
 # ## The model
 #
-# Encoder and decoder are each a network and a *head*, which makes a distribution of what the
-# network returns: two means and two log-scales there, 784 logits here. The bias of the last layer
-# starts where the mean image is.
+# Encoder and decoder each consist of a network and a *head*, which maps the network's output to a
+# distribution: two means and two log-scales for the encoder, and 784 logits for the decoder. The
+# bias of the decoder's last layer is initialised to the mean image.
 
 # %%
 WIDTH = 32 if options.short else 256
@@ -86,19 +86,20 @@ def new_vae(prior: tfd.Distribution) -> gx.models.VAE:
 # %% [markdown]
 # ## The bound
 #
-# log p(x) is an integral over all latents, which nobody can do. The *evidence lower bound* can be
-# computed, and is what `fit` raises:
+# log p(x) is an integral over all latents, which cannot be computed. `fit` maximises the *evidence
+# lower bound* instead:
 #
 #     ELBO(x) = E_q log p(x | z) - KL(q(z | x) || p(z))  <=  log p(x)
 #
-# Its first part is the *reconstruction*: how well an image is told by its own latents. The second,
-# the *Kullback-Leibler divergence*, is the price of a posterior unlike the prior: what a latent
-# says of its image, in nats. The gap between the bound and log p(x) is KL(q(z | x) || p(z | x)), the
-# error of the encoder's guess. Importance weighting closes it, with enough latents per image:
+# Its first term is the *reconstruction* term: the log-likelihood of an image given its latents. The
+# second, the *Kullback-Leibler divergence* of the posterior from the prior, is the information of a
+# latent about its image, in nats. The gap between the bound and log p(x) is KL(q(z | x) || p(z |
+# x)), the error of the approximate posterior. Importance weighting reduces it, with many latents
+# per image:
 #
 #     log p(x) ~ log(1/K sum_k p(x, z_k) / q(z_k | x)),   z_k ~ q(z | x)
 #
-# `evaluate` reports all of it; the last as `nll`, here with K = 50.
+# `evaluate` reports all of them, and the last as `nll`, here with K = 50.
 
 # %%
 EPOCHS = 1 if options.short else 12
@@ -116,7 +117,7 @@ def train_further(vae: gx.models.VAE, epochs: int, learning_rate: float) -> None
 
 
 def judged(name: str, vae: gx.models.VAE) -> dict[str, float]:
-    """Returns what `evaluate` says of held-out images, and prints it."""
+    """Evaluates held-out images, and prints and returns the metrics."""
     found = vae.evaluate(images, batch_size=BATCH_SIZE, verbose=0, return_dict=True)
     print(
         f"{name} prior, held-out images: negative ELBO {found['negative_elbo']:.2f} nats = "
@@ -132,10 +133,10 @@ train_further(vae, EPOCHS, 2e-3)
 # %% [markdown]
 # ## The map
 #
-# Left, where the encoder puts held-out images: the mean of each posterior, in the colour of its
-# digit. The labels were never shown to the model. Right, what the decoder makes of a grid of
-# latents that has the same number of points in every part of the prior: one digit turns into the
-# next, and neighbours on the left are neighbours on the right.
+# On the left are the posterior means of held-out images, in the colour of their digit. The model
+# was trained without labels. On the right are the decoded images of a grid of latents, which are
+# quantiles of the prior. One digit changes continuously into the next, and neighbours on the left
+# are neighbours on the right.
 
 # %%
 NUM_TILES = 15
@@ -150,7 +151,7 @@ def mosaic(pictures: np.ndarray) -> np.ndarray:
 
 means = vae.encode(images).mean().numpy()
 quantiles = tfd.Normal(0.0, 1.0).quantile((np.arange(NUM_TILES, dtype="float32") + 0.5) / NUM_TILES)
-# The second latent rises upwards, as on the left.
+# The second latent increases upwards, as on the left.
 across, up = np.meshgrid(quantiles, quantiles[::-1])
 tiles = vae.decode(np.stack([across, up], axis=-1).reshape([-1, 2])).mean().numpy()
 
@@ -166,17 +167,17 @@ panels[1].set(title="decoded latents", xticks=[], yticks=[])
 support.save(figure, options.output / "vae_map.png", palette=True)
 
 # %% [markdown]
-# ## A prior that learns
+# ## A learned prior
 #
-# All posteriors together make up the *aggregate posterior*, the mean of $q(z | x)$ over all images.
-# Samples start from the prior; where it has mass and the aggregate posterior has none, the decoder
-# never learned what to draw. And the KL is paid for every difference between the two.
+# The mean of $q(z | x)$ over all images is the *aggregate posterior*. Samples start from the prior.
+# In regions with mass of the prior, but none of the aggregate posterior, the decoder was never
+# trained. Any difference between the two also increases the KL term.
 #
-# So let the prior be a flow. `VAE` takes any TFP distribution as a prior, and trains what it has
-# of variables along with everything else. A new MAF is the standard normal itself, so we put it in
-# the place of the Gaussian and change nothing else: from the same encoder and decoder, both VAEs are
-# trained for the same number of further epochs. Do not expect much: the gain is a fraction of a
-# nat, and when both were trained from scratch for 10 epochs, the flow prior was behind.
+# A flow can be a better prior. `VAE` takes any TFP distribution as the prior, and trains its
+# variables with all others. At initialisation a MAF is the standard normal distribution, so it can
+# replace the Gaussian without other changes. From the same encoder and decoder, both VAEs are
+# trained for the same number of further epochs. The gain is only a fraction of a nat, and when both
+# were trained from scratch for 10 epochs, the flow prior was worse.
 
 # %%
 flow_vae = new_vae(
@@ -195,7 +196,8 @@ for name in ("negative_elbo", "nll"):
     print(f"the flow prior gains {of_gaussian[name] - of_flow[name]:.2f} nats of {name}")
 
 # %% [markdown]
-# Contours are the prior's density, points are draws from the posteriors of held-out images.
+# Contours show the density of the prior, and points are draws from the posteriors of held-out
+# images.
 
 
 # %%
@@ -223,7 +225,7 @@ support.save(figure, options.output / "vae_priors.png", palette=True)
 # %% [markdown]
 # ## Reconstructions and samples
 #
-# What is left of an image when two numbers have to tell it, and what either model makes up. Shown
+# The picture shows reconstructions of images from two numbers, and samples of both models. Shown
 # are the probabilities of the pixels, $E(x | z)$; `sample` would return zeros and ones.
 
 # %%
