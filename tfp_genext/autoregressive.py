@@ -52,7 +52,7 @@ def made(
 
     Args:
       event_shape: shape of one event. Images are flattened row by row.
-      hidden_units: widths of the hidden layers.
+      hidden_units: widths of the hidden layers of the MADE.
       num_classes: number of classes; entries are 0 to num_classes - 1. With more than 2 classes the
         network gets one-hot vectors. Default: 2, for bits.
       head: distribution of an entry given its parameters, such as
@@ -67,8 +67,8 @@ def made(
         none.
       order: indices of the entries in the order of generation, with a single mask only. Default:
         first to last.
-      activation: Keras activation of the hidden layers. Default: `"relu"`.
-      conditional_event_shape: shape of one context event. Default: no context.
+      activation: Keras activation of the MADE's hidden layers. Default: `"relu"`.
+      conditional_event_shape: shape of one context event. Default: none.
       dtype: dtype of the network. Default: Keras' dtype policy.
       validate_args: whether densities assert that entries are in the support. Default: `False`.
       name: name of the distribution.
@@ -142,7 +142,7 @@ def pixel_cnn(
 
     A density costs one evaluation of the network. A sample computes each activation once, row by
     row and pixel by pixel, instead of one pass of the whole network for each entry (van den Oord et
-    al., 2016 [1], [2]).
+    al., 2016, arXiv:1601.06759 and arXiv:1606.05328).
 
     Args:
       image_shape: `[H, W, C]`, height, width and channels.
@@ -174,14 +174,6 @@ def pixel_cnn(
     distribution = gx.autoregressive.pixel_cnn([6, 6, 1], num_layers=2, filters=8)
     assert distribution.sample(3, seed=[1, 2]).shape == [3, 6, 6, 1]
     ```
-
-    #### References
-
-    [1]: Aaron van den Oord, Nal Kalchbrenner, Koray Kavukcuoglu. Pixel Recurrent Neural Networks.
-         2016. https://arxiv.org/abs/1601.06759
-    [2]: Aaron van den Oord, Nal Kalchbrenner, Oriol Vinyals, Lasse Espeholt, Alex Graves, Koray
-         Kavukcuoglu. Conditional Image Generation with PixelCNN Decoders. 2016.
-         https://arxiv.org/abs/1606.05328
     """
     network = networks.PixelCNN if gated else networks.PlainPixelCNN
     return _of_images(
@@ -227,9 +219,8 @@ def row_lstm(
       num_layers: number of LSTMs.
       filters: size of the LSTM states, a multiple of C.
       kernel_size: kernel size of an LSTM's convolutions, odd. Default: 3.
-      first_kernel_size: kernel size of the first layer, odd, at least 3. Default: 7.
-      num_classes, head, conditional_event_shape: as in `gx.autoregressive.pixel_cnn`.
-      dtype, validate_args, name: as in `gx.autoregressive.made`.
+      num_classes, head, first_kernel_size, conditional_event_shape, dtype, validate_args, name: as
+        in `gx.autoregressive.pixel_cnn`.
 
     Returns:
       A `gx.distributions.Autoregressive`, as in `gx.autoregressive.pixel_cnn`.
@@ -286,9 +277,8 @@ def diagonal_bilstm(
       image_shape: `[H, W, C]`.
       num_layers: number of pairs of LSTMs.
       filters: size of the LSTM states, a multiple of C.
-      first_kernel_size: kernel size of the first layer, odd, at least 3. Default: 7.
-      num_classes, head, conditional_event_shape: as in `gx.autoregressive.pixel_cnn`.
-      dtype, validate_args, name: as in `gx.autoregressive.made`.
+      num_classes, head, first_kernel_size, conditional_event_shape, dtype, validate_args, name: as
+        in `gx.autoregressive.pixel_cnn`.
 
     Returns:
       A `gx.distributions.Autoregressive`, as in `gx.autoregressive.pixel_cnn`.

@@ -47,7 +47,7 @@ class DistributionHead:
 
     @property
     def discrete(self) -> bool:
-        """Whether events are integers."""
+        """Whether the distribution's events are integers."""
         return bool(getattr(self.distribution, "discrete", False))
 
     def check_values(self, x: np.ndarray) -> None:

@@ -82,8 +82,8 @@ class IndependentGamma(_TwoLogarithms):
         params = [raw of a_1, raw of rate_1, ...]
 
     Args:
-      event_shape: shape of one event.
-      bound: b, above 0. Default: 5.
+      event_shape: shape of one event, `[]` for an amount.
+      bound: b, soft bound of log(a) and log(rate), above 0. Default: 5.
 
     Example:
 
@@ -113,8 +113,8 @@ class IndependentBeta(_TwoLogarithms):
         params = [raw of a_1, raw of c_1, ...]
 
     Args:
-      event_shape: shape of one event.
-      bound: b, above 0. Default: 5.
+      event_shape: shape of one event, `[]` for a share.
+      bound: b, soft bound of log(a) and log(c), above 0. Default: 5.
 
     Example:
 

@@ -65,8 +65,7 @@ def maf(
       tolerance: relative change below which sampling treats a block of dimensions as solved.
         Default: 0, which is as exact as D passes.
       dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
-      validate_args: passed to `tfd.TransformedDistribution`. Default: `False`.
-      name: name of the distribution.
+      validate_args, name: as in `tfd.TransformedDistribution`.
 
     Returns:
       A TFP transformed distribution. At initialisation it is the base, with permuted dimensions.

@@ -62,8 +62,7 @@ def real_nvp(
       base: distribution of the noise, of event shape `[D]`. Default: standard normal.
       conditional_event_shape: shape of one context event. Default: no context.
       dtype: dtype of base, variables and networks. Default: Keras' dtype policy.
-      validate_args: passed to `tfd.TransformedDistribution`. Default: `False`.
-      name: name of the distribution.
+      validate_args, name: as in `tfd.TransformedDistribution`.
 
     Returns:
       A TFP transformed distribution. At initialisation it is the base, with permuted dimensions.

@@ -71,7 +71,7 @@ def glow(
 
     Raises:
       ValueError: if a size is out of range, or H or W is not a multiple of 2^num_levels.
-      TypeError: if a size is not an integer.
+      TypeError: if one of the sizes is not an integer.
 
     Example:
 
@@ -147,9 +147,8 @@ def real_nvp_images(
       A TFP transformed distribution of images `[H, W, C]`.
 
     Raises:
-      ValueError: if a size is out of range, H or W is not a multiple of 2^(num_levels - 1), or the
-        coarsest scale has a single pixel.
-      TypeError: if a size is not an integer.
+      TypeError, ValueError: as in `gx.flows.glow`. ValueError also if the coarsest scale has a
+        single pixel.
 
     Example:
 

@@ -110,7 +110,7 @@ class NonSaturating(_Logistic):
     (Goodfellow et al., 2014, section 3, arXiv:1406.2661).
 
     Args:
-      penalty: gradient penalty of the discriminator. Default: none.
+      penalty: gradient penalty, such as `ZeroCentered(10.0)`. Default: none.
 
     Example:
 
@@ -138,7 +138,7 @@ class LeastSquares(Adversarial):
     (Mao et al., 2017 [1]).
 
     Args:
-      penalty: gradient penalty of the discriminator. Default: none.
+      penalty: as in `gx.objectives.Minimax`. Default: none.
 
     Example:
 
@@ -215,7 +215,7 @@ class Hinge(Adversarial):
     (Lim and Ye, 2017 [1]).
 
     Args:
-      penalty: gradient penalty of the discriminator. Default: none.
+      penalty: as in `gx.objectives.Minimax`. Default: none.
 
     Example:
 
