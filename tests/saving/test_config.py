@@ -138,6 +138,47 @@ def test_sizes_are_limited_in_lists_and_small_arrays():
     config.check(total, sizes)
 
 
+HIDDEN = {
+    "beside a class of TFP": {"kind": "instance", "class": "tfb.Exp", "arguments": {}},
+    "beside bytes": {"bytes": "", "dtype": "int32", "shape": [0], "kind": "array"},
+}
+
+
+@pytest.mark.parametrize("sizes", [None, Sizes(largest=1000, parts=10)])
+@pytest.mark.parametrize("key", ["loc", "seed", "boundaries", "value", "arguments"])
+@pytest.mark.parametrize("name", HIDDEN)
+def test_no_name_hides_what_stands_under_it(name, key, sizes):
+    bad = {**HIDDEN[name], **node("keras", "Sequential", {key: [UNSAFE["a lambda"]]})}
+    for found in (
+        bad,
+        {**HIDDEN[name], key: UNSAFE["a lambda"]},
+        {"kind": "instance", "class": "tfd.Normal", "arguments": {key: bad}},
+        {"kind": "instance", "class": "tfd.Normal", "arguments": {"loc": {key: [bad]}}},
+    ):
+        with pytest.raises(ValueError, match="^`path` must name"):
+            config.check(found, sizes)
+
+
+def test_sizes_under_a_name_of_values_are_sizes():
+    layer = node("keras.layers", "Dense", {"units": 10**6})
+    for key in ("seed", "loc", "value"):
+        inside = {"kind": "instance", "class": "tfd.Normal", "arguments": {key: [layer]}}
+        with pytest.raises(ValueError, match="must have sizes of at most"):
+            config.check(inside, Sizes(largest=1000, parts=10))
+
+
+@pytest.mark.parametrize("hidden", ["__slice__", "Dense"])
+def test_a_tensor_inside_another_object_is_not_an_argument(hidden):
+    found = functional()
+    tensor = _arguments(found)[0]
+    inside = {**node("keras.layers", hidden, {"start": tensor, "stop": 0, "step": 1})}
+    call = {"args": [[30_000, 30_000], 1.0], "kwargs": {"dtype": inside}}
+    full = {**node("keras.src.ops.numpy", "Full"), "name": "full", "inbound_nodes": [call]}
+    found["config"]["layers"].append(full)
+    with pytest.raises(ValueError, match="must hold calls of layers on tensors of the model"):
+        config.check(found)
+
+
 def test_deep_configurations_are_refused():
     deep = []
     for _ in range(200):

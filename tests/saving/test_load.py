@@ -133,7 +133,7 @@ def test_loading_changes_no_settings(tmp_path):
             assert data != whole
         after = keras.config.floatx(), dict(os.environ), keras.config.image_data_format()
         assert after == before and set(sys.modules) == modules
-        assert checks.tried(lambda: 1) == 1 and keras.saving.get_registered_object("x") is None
+        assert checks.run_trial(lambda: 1) == 1 and keras.saving.get_registered_object("x") is None
 
 
 def test_names_for_users_alone_are_shown():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Set
 from typing import Any
 
 import keras
@@ -26,7 +26,7 @@ _NOT_SIZES = frozenset(
     {
         *("boundaries", "decay_steps", "first_decay_steps", "warmup_steps", "seed", "mask_seed"),
         *("dynamic_growth_steps", "ema_overwrite_frequency", "initial_scale", "num_values"),
-        *("shared_object_id",),
+        *("shared_object_id", "value"),
     }
 )
 # Arrays of more numbers than this are data, not sizes.
@@ -68,29 +68,58 @@ def check(
 
 
 class _Walk:
-    """A walk through a configuration that checks each value."""
+    """A walk through all of a configuration that checks each value."""
 
     def __init__(self, sizes: Sizes | None, custom_objects: dict[str, Any] | None) -> None:
         self._sizes = sizes
         self._custom_objects = custom_objects
         self.parts = 0
 
-    def calls(self, name: str, value: Any, depth: int) -> int:
-        """Checks a value and all in it, and returns how many parts it calls when it is made."""
+    def calls(
+        self,
+        name: str,
+        value: Any,
+        depth: int,
+        values: Set[str] = frozenset(),
+        *,
+        sized: bool = True,
+    ) -> int:
+        """Checks a value and all in it, and returns how many parts it calls when it is made.
+
+        Args:
+          name: of the value.
+          value: a part of the configuration.
+          depth: how many lists and dicts it is in.
+          values: names of entries that are numbers to compute with.
+          sized: whether numbers are sizes.
+        """
         if depth > _DEPTH:
             raise wrong(f"hold a configuration of at most {_DEPTH} levels", "more")
-        if self._sizes is not None:
+        if self._sizes is not None and sized:
             _check_size(name, value, self._sizes)
         if isinstance(value, (list, tuple)):
             item = f"{name}[...]"
-            return sum(self.calls(item, v, depth + 1) for v in value)
-        if not isinstance(value, dict):
-            return 0
+            return sum(self.calls(item, v, depth + 1, sized=sized) for v in value)
+        return self._calls_of_part(value, depth, values) if isinstance(value, dict) else 0
+
+    def _calls_of_part(self, part: dict[str, Any], depth: int, values: Set[str]) -> int:
         self.parts += 1
-        _check_names(value, self._custom_objects)
-        nodes = value.get("inbound_nodes")
+        _check_names(part, self._custom_objects)
+        nodes = part.get("inbound_nodes")
         _check_nodes(nodes)
-        inner = sum(self.calls(n, v, depth + 1) for n, v in _sized(value))
+        below = classes.value_arguments(classes.listed(part.get("class")))
+        # The shape of an array is that of the bytes beside it.
+        plain = _NOT_SIZES | values | ({"shape"} if "bytes" in part else set())
+        inner = sum(
+            self.calls(
+                name,
+                value,
+                depth + 1,
+                below if name == "arguments" else frozenset(),
+                sized=name not in plain or not _is_number(value),
+            )
+            for name, value in part.items()
+        )
         return (1 + inner) * (max(1, len(nodes)) if isinstance(nodes, list) else 1)
 
 
@@ -142,20 +171,20 @@ def _check_nodes(nodes: Any) -> None:
 
 def _has_tensor(value: Any) -> bool:
     if isinstance(value, dict):
-        tensor = value.get("class_name") == "__keras_tensor__"
-        return tensor or any(map(_has_tensor, value.values()))
+        # In a dict that Keras makes an object of, Keras does not look for tensors.
+        kind = value.get("class_name")
+        return kind == "__keras_tensor__" or (
+            "class_name" not in value and any(map(_has_tensor, value.values()))
+        )
     return isinstance(value, (list, tuple)) and any(map(_has_tensor, value))
 
 
-def _sized(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields what is in a part, by names, without whole numbers that are not sizes."""
-    values = _NOT_SIZES
-    if node.get("kind") == "instance":
-        values = classes.value_arguments(classes.listed(node["class"]))
-        node = node["arguments"]
-    for name, value in node.items():
-        if name not in values or (isinstance(value, dict) and "bytes" not in value):
-            yield name, value
+def _is_number(value: Any) -> bool:
+    """Returns whether a value is a number, a list of numbers or an array."""
+    if isinstance(value, list):
+        return all(map(_is_number, value))
+    is_array = isinstance(value, dict) and value.get("kind") in ("array", "tensor")
+    return is_array or isinstance(value, (int, float))
 
 
 def _check_size(name: str, value: Any, sizes: Sizes) -> None:
