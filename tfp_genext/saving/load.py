@@ -73,7 +73,7 @@ def load_model(
         limit = archive.default_size(path) if max_bytes is None else max_bytes
         found = archive.contents(path, limit)
         shapes = archive.weight_shapes(io.BytesIO(found.weights))
-        dimensions = [size for shape in shapes for size in shape]
+        dimensions = [size for shape in shapes if math.prod(shape) for size in shape]
         largest = max(limit // _BYTES_A_SIZE, _TIMES_A_DIMENSION * max(dimensions, default=0))
         check(found.config, Sizes(largest, limit // _BYTES_A_PART), custom_objects)
         with _limited(limit, shapes):
