@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 
-def undone(layer: keras.layers.Layer | None, events: Any) -> Any:
+def apply_inverse(layer: keras.layers.Layer | None, events: Any) -> Any:
     """Applies the inverse of a preprocessing layer to events of a model.
 
     A layer that changes the units or the type of the data must have a method `inverse`, which maps
@@ -21,14 +21,14 @@ def undone(layer: keras.layers.Layer | None, events: Any) -> Any:
     """
     if isinstance(layer, keras.Sequential):
         for part in reversed(layer.layers):
-            events = undone(part, events)
+            events = apply_inverse(part, events)
         return events
     inverse = getattr(layer, "inverse", None)
     return events if inverse is None else inverse(events)
 
 
-def can_undo(layer: keras.layers.Layer | None) -> bool:
+def has_inverse(layer: keras.layers.Layer | None) -> bool:
     """Tells whether a layer, or a layer of a `keras.Sequential`, has a method `inverse`."""
     if isinstance(layer, keras.Sequential):
-        return any(map(can_undo, layer.layers))
+        return any(map(has_inverse, layer.layers))
     return getattr(layer, "inverse", None) is not None

@@ -16,7 +16,7 @@ from tfp_genext.core import checks, context_shapes, hosts, tracking
 from tfp_genext.core.column_moments import ColumnMoments
 from tfp_genext.distributions import Conditional, adaptation, contexts
 from tfp_genext.distributions.scale_place import new_scale, set_scale
-from tfp_genext.layers.preprocessing import undone
+from tfp_genext.layers.preprocessing import apply_inverse
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, network_checks
 from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses, require_optimizer
@@ -257,7 +257,7 @@ class DensityModel(CheckedModel):
 
     def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         samples = contexts.of(self.distribution).bind(context).sample(n, seed=seed)
-        return undone(self.preprocessing, samples)
+        return apply_inverse(self.preprocessing, samples)
 
     def _export(self, path: Any, **options: Any) -> None:
         if self._awaits_contexts:

@@ -18,7 +18,7 @@ from tfp_genext.core.column_moments import ColumnMoments
 from tfp_genext.distributions import Conditional, adaptation, binding
 from tfp_genext.distributions.initialization import initialize
 from tfp_genext.distributions.scale_place import new_scale, set_scale
-from tfp_genext.layers.preprocessing import undone
+from tfp_genext.layers.preprocessing import apply_inverse
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, metrics, noise
 from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses, require_optimizer
@@ -236,7 +236,7 @@ class VAE(CheckedModel):
         return middle(self.decode(z, conditional_input))
 
     def _samples(self, n: int, seed: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
-        return undone(self.preprocessing, self._model.sample(n, seed, context))
+        return apply_inverse(self.preprocessing, self._model.sample(n, seed, context))
 
     def log_prob(
         self, x: Any, num_samples: int = 100, seed: Any = None, *, conditional_input: Any = None

@@ -153,7 +153,7 @@ class ELBO(Bound):
     ) -> Terms:
         reconstruction = -tf.reduce_mean(log_likelihood, axis=0)
         weight = self._weight(step, log_likelihood.dtype)
-        loss = reconstruction + weight * self._priced(kl, inference)
+        loss = reconstruction + weight * self._penalized_kl(kl, inference)
         return Terms(loss, reconstruction, _sum_of_rows(kl))
 
     def _weight(self, step: Any, dtype: tf.DType) -> tf.Tensor:
@@ -168,7 +168,7 @@ class ELBO(Bound):
             log_posterior = tf.stop_gradient(log_posterior)
         return log_posterior - inference.log_prior(drawn.z)
 
-    def _priced(self, kl: tf.Tensor, inference: Inference) -> tf.Tensor:
+    def _penalized_kl(self, kl: tf.Tensor, inference: Inference) -> tf.Tensor:
         """Returns the KL term with free bits, `[N]` or `[]`."""
         if not self.free_bits:
             return _sum_of_rows(kl)

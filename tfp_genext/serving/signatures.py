@@ -68,7 +68,7 @@ class DensityFunctions:
     ) -> None:
         self.distribution = distribution
         self._preprocessing = preprocessing
-        self._undoes = preprocessing_lib.can_undo(preprocessing)
+        self._has_inverse = preprocessing_lib.has_inverse(preprocessing)
         self._events = contexts.of(distribution).event_spec
         self._x = self._events
         if preprocessing is not None:
@@ -97,7 +97,7 @@ class DensityFunctions:
         if adaptation.is_continuous(self.distribution):
             plain["log_prob_and_gradient"] = (self.log_prob_and_gradient, [self._x])
         # Not available after an inverse preprocessing: rounding, for instance, changes the mean.
-        if not self._undoes:
+        if not self._has_inverse:
             probs = tf.TensorSpec([None], _floating(self._events.dtype), name=PROBS)
             plain["quantile"] = (self.quantile, [probs])
             if self._context:  # A server accepts no requests without inputs over HTTP.
@@ -105,42 +105,42 @@ class DensityFunctions:
         return {name: (f, [*specs, *self._context]) for name, (f, specs) in plain.items()}
 
     def log_prob(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
-        x = self._prepared(x)
+        x = self._to_events(x)
         return {"log_prob": contexts.of(self.distribution).log_prob(x, conditional_input)}
 
     def sample(
         self, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
     ) -> dict[str, tf.Tensor]:
         samples = self._bound(conditional_input).sample(num_samples, seed=seed)
-        return {"samples": self._undone(samples)}
+        return {"samples": self._to_data(samples)}
 
     def sample_and_log_prob(
         self, num_samples: tf.Tensor, seed: tf.Tensor, conditional_input: Any = None
     ) -> dict[str, tf.Tensor]:
         bound = self._bound(conditional_input)
-        if self._undoes:
-            samples = self._undone(bound.sample(num_samples, seed=seed))
-            return {"samples": samples, "log_prob": bound.log_prob(self._prepared(samples))}
+        if self._has_inverse:
+            samples = self._to_data(bound.sample(num_samples, seed=seed))
+            return {"samples": samples, "log_prob": bound.log_prob(self._to_events(samples))}
         samples, log_prob = bound.experimental_sample_and_log_prob(num_samples, seed=seed)
-        return {"samples": self._undone(samples), "log_prob": log_prob}
+        return {"samples": self._to_data(samples), "log_prob": log_prob}
 
     def sample_rows(self, seed: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
         samples = _sample_rows(self.distribution, seed, conditional_input)
-        return {"samples": self._undone(samples)}
+        return {"samples": self._to_data(samples)}
 
     def forward(self, z: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
         kwargs = self._kwargs(conditional_input)
         bijector, base = self.distribution.bijector, self.distribution.distribution
         x = bijector.forward(z, **kwargs)
-        if self._undoes:
-            x = self._undone(x)
+        if self._has_inverse:
+            x = self._to_data(x)
             return {"x": x, **self.log_prob(x, conditional_input)}
         log_det = bijector.forward_log_det_jacobian(z, len(base.event_shape), **kwargs)
         log_prob = self._log_prob_of_noise(z, conditional_input)
-        return {"x": self._undone(x), "log_prob": log_prob - log_det}
+        return {"x": self._to_data(x), "log_prob": log_prob - log_det}
 
     def inverse(self, x: tf.Tensor, conditional_input: Any = None) -> dict[str, tf.Tensor]:
-        x, kwargs = self._prepared(x), self._kwargs(conditional_input)
+        x, kwargs = self._to_events(x), self._kwargs(conditional_input)
         bijector = self.distribution.bijector
         z = bijector.inverse(x, **kwargs)
         event_ndims = len(self.distribution.event_shape)
@@ -149,7 +149,7 @@ class DensityFunctions:
 
     def _log_prob_of_noise(self, z: tf.Tensor, conditional_input: Any) -> tf.Tensor:
         base = self.distribution.distribution
-        return contexts.of(base).log_prob(z, _taken(base, conditional_input))
+        return contexts.of(base).log_prob(z, _context_for(base, conditional_input))
 
     def log_prob_and_gradient(
         self, x: tf.Tensor, conditional_input: Any = None
@@ -171,7 +171,7 @@ class DensityFunctions:
             return {"quantiles": quantiles}
         return {"quantiles": tf.transpose(quantiles, [1, 0, *range(2, quantiles.shape.rank)])}
 
-    def _prepared(self, x: tf.Tensor) -> tf.Tensor:
+    def _to_events(self, x: tf.Tensor) -> tf.Tensor:
         """Applies the preprocessing to data `[..., *event]`."""
         if self._preprocessing is None:
             return x
@@ -179,9 +179,9 @@ class DensityFunctions:
         events = self._preprocessing(rows, training=False)
         return tf.cast(tf.reshape(events, tf.shape(x)), self._events.dtype)
 
-    def _undone(self, events: tf.Tensor) -> tf.Tensor:
+    def _to_data(self, events: tf.Tensor) -> tf.Tensor:
         """Applies the inverse of the preprocessing to events of the distribution."""
-        return tf.cast(preprocessing_lib.undone(self._preprocessing, events), self._x.dtype)
+        return tf.cast(preprocessing_lib.apply_inverse(self._preprocessing, events), self._x.dtype)
 
     def _kwargs(self, conditional_input: Any) -> dict[str, Any]:
         kwargs = binding.bijector_kwargs(self.distribution, conditional_input)
@@ -239,11 +239,11 @@ def _sample_rows(distribution: Any, seeds: tf.Tensor, conditional_input: Any = N
         return _by_row(lambda r: contexts.of(distribution).bind(r[1]).sample(seed=r[0]), rows, spec)
     kwargs = binding.bijector_kwargs(distribution, conditional_input).get("bijector_kwargs", {})
     base = distribution.distribution
-    noise = _sample_rows(base, seeds, _taken(base, conditional_input))
+    noise = _sample_rows(base, seeds, _context_for(base, conditional_input))
     return distribution.bijector.forward(noise, **kwargs)
 
 
-def _taken(base: tfd.Distribution, conditional_input: Any) -> Any:
+def _context_for(base: tfd.Distribution, conditional_input: Any) -> Any:
     """Returns the context if a base takes one; else `None`."""
     return conditional_input if contexts.of(base).takes_context else None
 
