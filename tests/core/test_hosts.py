@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import inspect
+import weakref
 
 import keras
 import numpy as np
@@ -206,3 +208,45 @@ def test_set_initial_epoch():
 
     _model().fit(tf.ones([4, 2]), tf.ones([4, 1]), epochs=4, verbose=0, callbacks=[Later()])
     assert seen == [2, 3], VERSIONS
+
+
+def test_release_bijectors_of_a_graph_and_of_what_is_inside():
+    """TFP's cache keeps graphs alive; if it no longer does, `release_bijectors` can go."""
+
+    def graph_of(function):
+        traced = tf.function(function, autograph=False).get_concrete_function()
+        return weakref.ref(traced.graph)
+
+    def looped():
+        exp = tfb.Exp()
+        return tf.while_loop(lambda i, _: i < 3, lambda i, x: (i + 1, exp(x)), (0, tf.ones([2])))
+
+    def released():
+        hosts.release_bijectors()
+        return tfb.Exp()(tf.ones([2])), looped()
+
+    kept, freed = graph_of(lambda: tfb.Exp()(tf.ones([2]))), graph_of(released)
+    gc.collect()
+    assert kept() is not None and freed() is None, VERSIONS
+
+
+def test_release_bijectors_leaves_eager_entries_and_those_of_other_graphs():
+    exp, x = tfb.Exp(), tf.constant([1.0, 2.0])
+    y = exp.forward(x)
+
+    @tf.function(autograph=False)
+    def inside():
+        z = tf.ones([2])
+        w = exp.forward(z)
+
+        @tf.function(autograph=False)
+        def innermost():
+            hosts.release_bijectors()
+            return tfb.Tanh()(w)
+
+        innermost()
+        assert exp.inverse(w) is z
+        return w
+
+    inside()
+    assert exp.inverse(y) is x, VERSIONS

@@ -95,6 +95,7 @@ class OneEvaluationBijector(tfb.Bijector):
         """Evaluates a direction on a tensor whose static shape may be unknown."""
         checks.not_symbolic("x", x)
         self._check_taken(conditions)
+        hosts.release_bijectors()
         event = self.static_event_shape
         if x.shape.rank is None and event.rank is not None:
             return self._evaluated_in_rows(function, x, conditions)
@@ -140,7 +141,9 @@ def _remember(attributes: dict[str, Any], output: tf.Tensor, ildj: tf.Tensor | N
     # TFP keeps the attributes until the input is deleted. A log-determinant that outlives the
     # output would be stale after an assignment to a variable, and lack a gradient in the next tape.
     attributes["ildj"] = ildj
-    weakref.finalize(output, attributes.pop, "ildj", None).atexit = False
+    # A tensor of a graph lives as long as its graph, which this would keep alive.
+    if not tf.is_symbolic_tensor(output):
+        weakref.finalize(output, attributes.pop, "ildj", None).atexit = False
 
 
 class ConditionerBijector(OneEvaluationBijector, ShowsVariables):

@@ -7,12 +7,14 @@ that TFP documents for subclasses, such as `_forward` or `_log_prob`, are not li
 from __future__ import annotations
 
 import abc
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework import ops
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.bijectors.chain import _Chain as Chain
 from tensorflow_probability.python.bijectors.composition import Composition
@@ -87,6 +89,45 @@ def forward_attributes(bijector: tfb.Bijector, x: tf.Tensor, conditions: dict) -
 def inverse_attributes(bijector: tfb.Bijector, y: tf.Tensor, conditions: dict) -> dict[str, Any]:
     """Returns what TFP's cache holds beside the output of `inverse`; 'ildj' is its log-det."""
     return bijector._cache.inverse_attributes(y, **conditions)
+
+
+# The graphs at whose end their entries leave TFP's cache.
+_released: weakref.WeakSet[tf.Graph] = weakref.WeakSet()
+
+
+def release_bijectors() -> None:
+    """Has the function that is being traced leave TFP's cache of bijectors at its end.
+
+    The cache is one for the process and holds tensors of traced functions. These hold their graph,
+    which holds the tensors: without this no traced function with a bijector is ever freed.
+    """
+    graph = tf.compat.v1.get_default_graph() if not tf.executing_eagerly() else None
+    if isinstance(graph, tf.__internal__.FuncGraph) and graph not in _released:
+        _released.add(graph)
+        held = weakref.ref(graph)
+        ops.add_exit_callback_to_default_func_graph(lambda: _release(held()))
+
+
+def _release(graph: Any) -> None:
+    _released.discard(graph)
+    storage = tfb.Bijector._cache.storage
+    for key in list(storage):
+        entry = storage.get(key)
+        if entry is None or not key.alive:
+            continue
+        output = entry.output_ref() if entry.output_ref else None
+        tensors = tf.nest.flatten([key(), output, key.subkey[-1], entry.attributes])
+        if any(_is_inside(tensor, graph) for tensor in tensors):
+            key.cancel()
+            storage.pop(key, None)
+
+
+def _is_inside(tensor: Any, graph: Any) -> bool:
+    """Tells whether a tensor belongs to a graph or to one inside it, such as the body of a loop."""
+    inner = tensor.graph if tf.is_symbolic_tensor(tensor) else None
+    while inner is not None and inner is not graph:
+        inner = getattr(inner, "outer_graph", None)
+    return inner is not None
 
 
 def forward_method(bijector: tfb.Bijector) -> Callable:

@@ -135,6 +135,7 @@ class DensityModel(CheckedModel):
     def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         """Returns log-densities `[N]`, in nats, of events, or of a pair of contexts and events."""
         self._meet(inputs)
+        hosts.release_bijectors()
         context, x = self._check.batch(inputs, None, None)
         # Replicas handed the very same tensor would share TFP's cached results.
         x = tf.identity(self.prepared(x, training=bool(training)))

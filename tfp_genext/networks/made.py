@@ -16,6 +16,7 @@ from tfp_genext.networks.encoding import Encoding, OneHot, in_range, optional_ra
 from tfp_genext.networks.mask_set import Masks
 from tfp_genext.networks.shared import flat_context, from_keras
 from tfp_genext.networks.solve import Problem, Update
+from tfp_genext.networks.traces import Traces
 from tfp_genext.networks.triangular import Structure
 
 
@@ -136,6 +137,7 @@ class MADE(keras.layers.Layer):
         self.unstacked = unstacked
         self._encode = self._encoding()
         self._masks = self._all_masks()
+        self._traces = Traces()
 
     def _encoding(self) -> Encoding | OneHot:
         if self.num_classes is None:
@@ -235,8 +237,8 @@ class MADE(keras.layers.Layer):
 
         Args:
           update: elementwise, from the parameters, a sequence of `params_size` tensors, and noise,
-            all of one shape, which may be any: no constant along an axis fits. A function that
-            closes over nothing, or a frozen dataclass, is traced once for all networks of a size.
+            all of one shape, which may be any: no constant along an axis fits. Its trace is
+            kept by the layer, and used again only while the function makes the same graph.
           z: noise `[N, D]`.
           conditional_input: context `[N, *conditional_event_shape]`.
           mask_index: which mask. Default: 0.
@@ -264,10 +266,12 @@ class MADE(keras.layers.Layer):
             update,
             float(tolerance),
             self._encode,
+            z.dtype,
             observed,
+            self._traces,
         )
         context, rows = self.conditional_event_shape is not None, 1 if z.shape[0] == 1 else None
-        solve = problem.solver(z.dtype, context=context, rows=rows)
+        solve = problem.solver(context=context, rows=rows)
         x, params = solve(tuple(kernels), tuple(offsets), self._masks.sorted(mask_index, z))
         for found in (x, *params):
             found.set_shape(z.shape)

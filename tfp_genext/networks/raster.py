@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import keras
@@ -16,7 +16,8 @@ from tfp_genext.core import checks
 from tfp_genext.networks.causal_conv import BesideConv
 from tfp_genext.networks.encoding import in_range, optional_range
 from tfp_genext.networks.shared import flat_context
-from tfp_genext.networks.solve import Update, is_value
+from tfp_genext.networks.solve import Update
+from tfp_genext.networks.traces import SharedTraces, Traces, function_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +107,7 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
             "conditional_event_shape", conditional_event_shape
         )
         self._encode = in_range(self.input_range)
+        self._traces = Traces()
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -204,9 +206,30 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
         context = flat_context(conditional_input, self.conditional_event_shape)
         if z.shape[0] == 0:  # TensorFlow's convolutions fail in a graph.
             return z, tf.zeros([0, *self.image_shape, self.params_size], z.dtype)
-        if tf.executing_eagerly() and is_value(update):
-            return _graph(self, update, observed)(z, context)
+        if tf.executing_eagerly():
+            return self._scan(update, observed, z.dtype)(z, context)
         return _Scan(self, update, context, observed).run(z)
+
+    def _scan(self, update: Update, observed: int, dtype: tf.DType) -> Callable:
+        """Returns a pass over all pixels, as a graph that the layer keeps, if it can be kept."""
+        signature = [
+            tf.TensorSpec([None, self.params_size], dtype),
+            tf.TensorSpec([None], dtype),
+        ]
+        # A graph that held the network would keep itself alive.
+        weak: Any = weakref.proxy(self)
+
+        def run(z: tf.Tensor, context: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+            return _Scan(weak, update, context, observed).run(z)
+
+        def key() -> Hashable | None:
+            of_update = function_key(update, signature)
+            return None if of_update is None else (weakref.ref(self), observed, dtype, of_update)
+
+        found = _scans.find(
+            self._traces, key, lambda: tf.function(run, autograph=False, reduce_retracing=True)
+        )
+        return found or run
 
     def entered(self, x: tf.Tensor) -> tf.Tensor:
         """Returns what the network sees of entries."""
@@ -227,24 +250,9 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
         }
 
 
-# What samples of a network, for each update and number of known entries: step by step, outside a
-# graph, the way over all pixels takes forty times as long.
-_graphs: weakref.WeakKeyDictionary[RasterNetwork, dict] = weakref.WeakKeyDictionary()
-
-
-def _graph(network: RasterNetwork, update: Update, observed: int) -> Callable:
-    """Returns the way over all pixels as a graph; the same one for equal arguments."""
-    own = _graphs.setdefault(network, {})
-    key = (update, observed)
-    if key not in own:
-        # A graph that held the network would keep itself alive.
-        weak: Any = weakref.proxy(network)
-
-        def run(z: tf.Tensor, context: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-            return _Scan(weak, update, context, observed).run(z)
-
-        own[key] = tf.function(run, autograph=False, reduce_retracing=True)
-    return own[key]
+# The samplers of all networks that are alive. Without a graph, a pass over all pixels takes forty
+# times as long.
+_scans = SharedTraces()
 
 
 @dataclasses.dataclass(frozen=True)

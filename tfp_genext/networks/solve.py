@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
-import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfp_genext.networks.traces import SharedTraces, Traces, as_graph, function_key
 from tfp_genext.networks.triangular import Structure, masked
 
 Update = Callable[[Sequence[tf.Tensor], tf.Tensor], tf.Tensor]
@@ -31,18 +30,25 @@ _MOST_SINGLE = 64
 _MOST_BLOCKS = 14
 
 
+# The solvers of all MADEs that are alive, and their heavy updates.
+traced = SharedTraces()
+_updates = SharedTraces()
+
+
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What it takes to solve all networks of one structure.
+    """A triangular system, up to the values of the weights.
 
     Args:
       structure: sizes of the network.
       activation: of the hidden layers.
-      update: elementwise and pure, from `params_size` parameters and noise of one shape; one that
-        says it is `heavy` is traced once, and evaluated for blocks of dimensions.
-      tolerance: relative change at which a block counts as solved; 0 for none at all.
-      encode: from dimensions `[b, N]` to what the network sees of them, `[b * inputs, N]`.
+      update: elementwise and pure, from `params_size` parameters and noise of one shape. If its
+        attribute `heavy` is true, it is traced once and evaluated for blocks of dimensions.
+      tolerance: relative change at which a block counts as solved; 0 for no change at all.
+      encode: from dimensions `[b, N]` to the inputs of the network, `[b * inputs, N]`.
+      dtype: of all tensors.
       observed: how many dimensions, the first ones, are known: their noise is their value.
+      traces: of the layer. Default: none yet.
     """
 
     structure: Structure
@@ -50,32 +56,65 @@ class Problem:
     update: Update
     tolerance: float
     encode: Callable[[tf.Tensor], tf.Tensor]
+    dtype: tf.DType
     observed: int = 0
+    traces: Traces = dataclasses.field(default_factory=Traces, compare=False)
 
     def updated(self, flat_params: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-        """Returns what noise `[b, N]` becomes under flat parameters `[b * params_size, N]`."""
+        """Returns entries `[b, N]` from flat parameters `[b * params_size, N]` and noise."""
         params = self.structure.separate(flat_params)
-        if not (getattr(self.update, "heavy", False) and is_value(self.update)):
+        if self._traced_update is None:
             return self.update(params, z)
-        x = _traced_update(self.update, len(params), z.dtype)(*params, z)
+        x = self._traced_update(*params, z)
         x.set_shape(z.shape)
         return x
 
-    def solver(self, dtype: tf.DType, *, context: bool, rows: int | None) -> Callable:
-        """Returns `solve`, as a graph where that may be shared.
+    @functools.cached_property
+    def _traced_update(self) -> Callable | None:
+        if not getattr(self.update, "heavy", False):
+            return None
+        return _updates.find(
+            self.traces,
+            lambda: _joint_key((self.dtype, self.structure.params_size), [self._update_key()]),
+            lambda: _as_one_graph(self.update, self._update_signature),
+        )
 
-        Traced once for all the layers of a flow, and a function of its own in their graph, it
-        starts as many times sooner. What is traced must mean the same ever after, which only values
-        promise.
+    @property
+    def _update_signature(self) -> list[Any]:
+        spec = tf.TensorSpec([None, None], self.dtype)
+        return [[spec] * self.structure.params_size, spec]
+
+    def _update_key(self) -> Hashable | None:
+        return function_key(self.update, self._update_signature)
+
+    def solver(self, *, context: bool, rows: int | None) -> Callable:
+        """Returns `solve` as a graph that the layer keeps, if it can be kept.
+
+        One trace serves all layers of a flow, as a function of its own in their graph: tracing and
+        compiling it for each would take as many times longer.
 
         Args:
-          dtype: of all tensors.
-          context: whether what is added differs from row to row.
-          rows: how many, where it is one; `None` for any other number.
+          context: whether the offsets differ from row to row.
+          rows: number of rows if it is one; `None` for any other number.
         """
-        if not all(map(is_value, (self.activation, self.update, self.encode))):
-            return self.solve
-        return traced(self, dtype, context, rows)
+        found = traced.find(
+            self.traces,
+            lambda: self._key(context, rows),
+            lambda: self._trace(context, rows),
+        )
+        return found or self.solve
+
+    def _key(self, context: bool, rows: int | None) -> Hashable | None:
+        spec = tf.TensorSpec([None, None], self.dtype)
+        of_functions = [function_key(self.activation, [spec]), self._update_key()]
+        sizes = (self.structure, self.tolerance, self.encode, self.dtype, self.observed)
+        return _joint_key((*sizes, context, rows), of_functions)
+
+    def _trace(self, context: bool, rows: int | None) -> Callable:
+        signature = _signature(self.structure, self.dtype, context, rows)
+        # Its own traces, as it may outlive the layer.
+        solve = dataclasses.replace(self, traces=Traces()).solve
+        return as_graph(solve, signature, **_APART).get_concrete_function()
 
     def solve(
         self, kernels: Sequence[tf.Tensor], offsets: Sequence[tf.Tensor], z: tf.Tensor
@@ -84,29 +123,28 @@ class Problem:
 
         Args:
           kernels: one a layer, not masked.
-          offsets: what is added in each layer, `[H, 1]`, or `[H, N]` with a context.
+          offsets: added in each layer, `[H, 1]`, or `[H, N]` with a context.
           z: noise `[N, D]`.
         """
         x, params = _System(self, kernels).solve(offsets, tf.transpose(z))
         return tf.transpose(x), [tf.transpose(p) for p in params]
 
 
-@functools.lru_cache(maxsize=256)
-def traced(problem: Problem, dtype: tf.DType, context: bool, rows: int | None) -> Callable:
-    """Returns the solver of a problem as a graph; the same one for equal arguments."""
-    signature = _signature(problem.structure, dtype, context, rows)
-    return _as_graph(problem.solve, signature).get_concrete_function()
+# A function of its own in the graph that calls it, which XLA then compiles once.
+_APART = {"experimental_attributes": {"_noinline": True}}
 
 
-@functools.lru_cache(maxsize=256)
-def _traced_update(update: Update, params_size: int, dtype: tf.DType) -> Callable:
+def _joint_key(known: tuple, of_functions: Sequence[Hashable | None]) -> Hashable | None:
+    return None if None in of_functions else (*known, *of_functions)
+
+
+def _as_one_graph(update: Update, signature: Sequence[Any]) -> Callable:
     """Returns a heavy update as a graph, which all blocks of all networks call.
 
-    Its gradient is a graph too, that evaluates the update anew: XLA must know all shapes, and loses
-    those that one graph hands to another.
+    Its gradient is another graph, which evaluates the update again: XLA must know all shapes, and
+    loses those that one graph hands to another.
     """
-    spec = tf.TensorSpec([None, None], dtype)
-    params, noise = [spec] * params_size, spec
+    *_, spec = signature
 
     def pulled_back(params: Sequence[tf.Tensor], z: tf.Tensor, upstream: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
@@ -114,8 +152,8 @@ def _traced_update(update: Update, params_size: int, dtype: tf.DType) -> Callabl
             x = update(params, z)
         return tape.gradient(x, [params, z], upstream, unconnected_gradients="zero")
 
-    forward = _as_graph(update, [params, noise])
-    backward = _as_graph(pulled_back, [params, noise, spec])
+    forward = as_graph(update, signature, **_APART)
+    backward = as_graph(pulled_back, [*signature, spec], **_APART)
 
     @tf.custom_gradient
     def updated(*tensors: tf.Tensor) -> tuple[tf.Tensor, Callable]:
@@ -129,51 +167,15 @@ def _traced_update(update: Update, params_size: int, dtype: tf.DType) -> Callabl
     return updated
 
 
-def _as_graph(function: Callable, signature: Sequence[Any]) -> Any:
-    return tf.function(
-        function,
-        input_signature=signature,
-        autograph=False,
-        experimental_attributes={"_noinline": True},
-    )
-
-
 def _signature(structure: Structure, dtype: tf.DType, context: bool, rows: int | None) -> list[Any]:
-    # One trace for any number of rows, so that rounding does not depend on earlier calls; but a
-    # single row is said to be one, without which `tf.vectorized_map` infers shapes wrongly.
+    # One trace for any number of rows, so that rounding does not depend on earlier calls. But a
+    # single row must be known: without that `tf.vectorized_map` infers shapes wrongly.
     shapes = structure.shapes
     return [
         tuple(tf.TensorSpec(shape, dtype) for shape in shapes),
         tuple(tf.TensorSpec([h, rows if context else 1], dtype) for h in structure.widths[1:]),
         tf.TensorSpec([rows, structure.size], dtype),
     ]
-
-
-def is_value(thing: Any) -> bool:
-    """Tells whether something equal to this will always mean the same as this does now.
-
-    That is so for a function that closes over nothing, and for a frozen dataclass that holds
-    nothing but its fields; not for one that a subclass has given further attributes.
-    """
-    if inspect.isfunction(thing):
-        defaults = (*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values())
-        return thing.__closure__ is None and all(map(is_value, defaults))
-    parameters = getattr(type(thing), "__dataclass_params__", None)
-    if parameters is not None:
-        fields = {field.name for field in dataclasses.fields(thing)}
-        own = type(thing).__hash__ is not None and parameters.frozen and fields == _held(thing)
-        return own and all(is_value(getattr(thing, name)) for name in fields)
-    if isinstance(thing, tuple):
-        return all(map(is_value, thing))
-    return thing is None or isinstance(thing, (bool, int, float, str))
-
-
-def _held(thing: Any) -> set[str]:
-    """Returns the names of the attributes of an object, in its dictionary or in slots."""
-    slots = [getattr(kind, "__slots__", ()) for kind in type(thing).__mro__]
-    named = [(names,) if isinstance(names, str) else names for names in slots]
-    hidden = {"__dict__", "__weakref__"}
-    return {*getattr(thing, "__dict__", ()), *itertools.chain(*named)} - hidden
 
 
 @dataclasses.dataclass(frozen=True)

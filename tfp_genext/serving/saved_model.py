@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext.core import checks, context_shapes, tracking
+from tfp_genext.core import checks, context_shapes, hosts, tracking
 from tfp_genext.distributions import Conditional, Head, binding, contexts
 from tfp_genext.saving import files
 from tfp_genext.serving import model_card
@@ -218,6 +218,7 @@ def _refusing_other_shapes(function: Callable, specs: Sequence[Any]) -> Callable
 
     @functools.wraps(function)
     def refusing(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        hosts.release_bijectors()
         of_the_specs = [tf.ensure_shape(x, spec.shape) for x, spec in zip(inputs, flat)]
         batches = [
             x
