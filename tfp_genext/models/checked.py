@@ -1,4 +1,4 @@
-"""What all models share in taking data: one boundary, where what is wrong is refused."""
+"""Base class of models: fit, evaluate and predict, with checks of the data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROWS = 1000
 
 
 class CheckedModel(DistributedModel, WholeModel):
-    """A model whose data are events, or contexts and events, checked at the boundary; abstract.
+    """Base class of models of events, or of events given contexts; checks all data.
 
     Subclasses set `_check`, and say what their loss, predictions and parts are called.
     """
@@ -42,8 +42,8 @@ class CheckedModel(DistributedModel, WholeModel):
 
     @property
     def _step(self) -> tf.Tensor:
-        """How many steps of training there have been."""
-        # Before `compile` there is no optimizer, and a call needs none.
+        """Number of training steps so far."""
+        # There is no optimizer before `compile`, and a call does not need one.
         optimizer = getattr(self, "optimizer", None)
         return tf.convert_to_tensor(getattr(optimizer, "iterations", 0))
 
@@ -78,7 +78,7 @@ class CheckedModel(DistributedModel, WholeModel):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self._check_weights(sample_weight)
         if not self._check.conditional:
-            # A target beside weights is the one that `DataCheck` made for Keras' sake.
+            # A target with weights is the placeholder that `DataCheck` added for Keras.
             y = None if sample_weight is not None else y
         context, x = self._check.batch(x, y, sample_weight)
         return (x if context is None else (context, x)), None, sample_weight
@@ -244,18 +244,18 @@ class CheckedModel(DistributedModel, WholeModel):
 
     @signature_of(keras.Model.predict_on_batch)
     def predict_on_batch(self, x: Any) -> Any:
-        """Returns what `predict` does, of arrays of one batch.
+        """Returns predictions for the arrays of one batch, as `predict` does.
 
         Args:
           x: events `[N, *event_shape]`, or a pair `(c, x)` of contexts and events.
         """
         x = self._prediction_data(x)
         rows = len(keras.tree.flatten(x)[0])
-        # Keras gives each replica all rows, and returns what all of them made of them.
+        # Keras gives all rows to each replica and returns the outputs of all replicas.
         return keras.tree.map_structure(lambda made: made[:rows], super().predict_on_batch(x))
 
     def adapt(self, x: Any, y: Any = None, *, sample_weight: Any = None) -> None:
-        """Learns the scale of the data: mean and standard deviation of each column.
+        """Sets the scale of the data: mean and standard deviation of each column.
 
         They become a `gx.bijectors.Standardize` inside the model, as `keras.layers.Normalization`
         is for inputs: its networks see data of mean 0 and standard deviation 1, while log-densities
@@ -281,7 +281,7 @@ class CheckedModel(DistributedModel, WholeModel):
             raise ValueError(data_lib.EMPTY)
         with self.distribute_strategy.scope():
             self._adapt(moments)
-        # Functions traced before lack the scale.
+        # Functions that were traced before do not use the scale.
         self.train_function = self.test_function = self.predict_function = None
 
     def _column_moments(self, data: data_lib.Data) -> ColumnMoments:
@@ -316,8 +316,8 @@ class CheckedModel(DistributedModel, WholeModel):
           Samples `[n, *event_shape]`, or `[n, N, *event_shape]` of a conditional model.
 
         Raises:
-          TypeError: where `n` is no integer or `seed` no pair of them.
-          ValueError: where `conditional_input` is missing or not wanted.
+          TypeError: if `n` is not an integer or `seed` no pair of them.
+          ValueError: if `conditional_input` is missing or not wanted.
         """
         n = checks.positive_int("n", n)
         seed = noise.call_seed(seed)
@@ -352,7 +352,7 @@ class CheckedModel(DistributedModel, WholeModel):
         return context_shapes.checked_context(shapes, context)
 
     def prepared(self, x: Any, *, training: bool) -> tf.Tensor:
-        """Returns data as the networks take them."""
+        """Returns preprocessed data, the input of the networks."""
         del training
         return tf.cast(x, self.variable_dtype)
 
@@ -365,7 +365,7 @@ class CheckedModel(DistributedModel, WholeModel):
             )
 
     def _exact(self, data: data_lib.Data, call: dict[str, Any]) -> data_lib.Data:
-        """Keeps Keras from rounding arrays of float64 to its own float type."""
+        """Prevents Keras from rounding float64 arrays to its float type."""
         if not self._check.loses_digits(data):
             return data
         return data_lib.batched(data, call.pop("batch_size", None) or 32, shuffle=False)
@@ -404,15 +404,15 @@ class CheckedModel(DistributedModel, WholeModel):
         return data.parts
 
     def _meet(self, data: Any) -> None:
-        """Learns from the first data what the model could not know before; nothing by default."""
+        """Infers shapes from the first batch. Does nothing by default."""
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
-        """Sets what the first batch decides, and returns the data with nothing of it lost."""
+        """Runs data-dependent initialisation on the first batch; returns the data, complete."""
         del batch_size
         return data
 
     def _look_at(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
-        """Warns of a first batch on which training would go wrong in silence.
+        """Warns if training on data like the first batch would fail without an error.
 
         Returns the data with nothing of it lost.
         """
@@ -435,7 +435,7 @@ class CheckedModel(DistributedModel, WholeModel):
         return data
 
     def _target(self, y: Any) -> Any:
-        """Returns events beside contexts; a target of an unconditional model is not read."""
+        """Returns the events of a conditional model; an unconditional one ignores targets."""
         return y if self._check.conditional else None
 
     @property
@@ -449,7 +449,7 @@ class CheckedModel(DistributedModel, WholeModel):
         return None
 
     def _build_optimizers(self) -> None:
-        """Makes the variables of optimizers, which a step that makes them is traced twice for."""
+        """Builds the optimizers before the first step, which would be traced twice otherwise."""
         optimizers = self._optimizers()
         self._check_scope(optimizers.values())
         if not all(network.built for network in self._networks):
@@ -460,7 +460,7 @@ class CheckedModel(DistributedModel, WholeModel):
                     optimizers[name].build(variables)
 
     def _to_train(self) -> dict[str, list[keras.Variable]]:
-        """Returns what each optimizer trains, by the names that `compile` has for them."""
+        """Returns the trainable variables of each optimizer, by its argument name in `compile`."""
         return {"optimizer": self.trainable_variables}
 
     def _check_seen(self, used: Sequence[tf.Variable], optimizer: Any) -> None:
@@ -492,7 +492,7 @@ class CheckedModel(DistributedModel, WholeModel):
 
 
 def checked_layer(preprocessing: Any, *, rescales: bool) -> keras.layers.Layer | None:
-    """Returns a layer that data go through, or `None`, after checking it.
+    """Returns the preprocessing layer after checking it; `None` for none.
 
     Args:
       preprocessing: the layer.
@@ -508,7 +508,7 @@ def checked_layer(preprocessing: Any, *, rescales: bool) -> keras.layers.Layer |
 
 
 def refuse_losses(loss: Any, further: dict[str, Any], expected: str) -> None:
-    """Raises `ValueError` where `compile` is given a loss beside the model's own."""
+    """Raises `ValueError` if `compile` is given a loss besides the model's own."""
     if loss is not None:
         raise ValueError(checks.message("loss", f"None: {expected}", loss))
     if further.get("loss_weights") is not None:
@@ -518,7 +518,7 @@ def refuse_losses(loss: Any, further: dict[str, Any], expected: str) -> None:
 
 
 def require_optimizer(name: str, optimizer: Any) -> None:
-    """Raises unless `compile` is given what Keras knows as an optimizer."""
+    """Raises `ValueError` if `compile` is not given an optimizer that Keras knows."""
     if optimizer is None:
         raise ValueError(checks.message(name, "a Keras optimizer", None))
     try:
@@ -532,7 +532,7 @@ def require_optimizer(name: str, optimizer: Any) -> None:
 
 
 def _check_numbers(call: dict[str, Any]) -> None:
-    """Checks those arguments of `fit` and its kin that are numbers."""
+    """Checks the numeric arguments of `fit`, `evaluate` and `predict`."""
     for name in ("batch_size", "validation_batch_size", "steps_per_epoch"):
         checks.optional_int(name, call.get(name))
     checks.positive_int("epochs", call.get("epochs", 1), minimum=0)
@@ -541,7 +541,7 @@ def _check_numbers(call: dict[str, Any]) -> None:
 
 
 def _checked_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
-    """Returns callbacks, one or several or none, as a list, those last that save what others do."""
+    """Returns callbacks as a list, backups last, so that these save the effects of the others."""
     several = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     given = [callback for callback in several if callback is not None]
     for callback in given:

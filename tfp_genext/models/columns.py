@@ -18,7 +18,7 @@ def names(table: Any) -> list[Any] | None:
 
 
 def places(bad: np.ndarray, columns: Sequence[Any] | None) -> str:
-    """Returns in words in which columns of a table entries are bad; empty if it is not a table.
+    """Describes the columns of a table that hold bad entries; empty for other arrays.
 
     Args:
       bad: boolean, `[N, D]` of a table.
@@ -34,7 +34,7 @@ def places(bad: np.ndarray, columns: Sequence[Any] | None) -> str:
 
 
 def of_text(array: np.ndarray, columns: Sequence[Any] | None) -> str:
-    """Returns in words which columns of an array without a numeric dtype hold no numbers."""
+    """Describes the columns of a non-numeric array that do not hold numbers."""
     if not array.ndim or array.dtype.kind not in "OUS":
         return ""
     bad = np.frompyfunc(_is_no_number, 1, 1)(array).astype(bool)

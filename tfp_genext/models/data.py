@@ -1,4 +1,4 @@
-"""What a model accepts as data: one boundary for arrays, datasets and generators."""
+"""Checks of the data of models: arrays, datasets and generators."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOT_FINITE = "must be finite, and this dataset gave NaN or infinite entries"
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Checked input in the form that Keras takes: events as `x`, or contexts `x` and events `y`."""
+    """Checked data in Keras' form: events as `x`, or contexts as `x` and events as `y`."""
 
     x: Any
     y: Any = None
@@ -77,7 +77,7 @@ class DataCheck:
         return self.conditional_event_shape is not None
 
     def loses_digits(self, data: Data) -> bool:
-        """Tells whether Keras, which casts arrays to its float type, would round the events."""
+        """Returns whether casting to Keras' float type would round the events."""
         dtype = self.dtype or self.computed_in
         return (
             not is_stream(data.x)
@@ -181,7 +181,7 @@ class DataCheck:
             x = self._events(x)
         if sample_weight is None:
             return Data(x, y)
-        # Keras drops the weights where there is no target: give it one that nobody reads.
+        # Keras drops the weights if there is no target, so a placeholder is added.
         target = np.zeros([len(x)], np.int8) if y is None else y
         return Data(x, target, _weights(sample_weight, len(target)))
 
@@ -220,7 +220,7 @@ class DataCheck:
     def _dataset(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         if dataset.cardinality() == 0:
             raise ValueError(EMPTY)
-        # A part that is None has a spec of its own, which is not a `tf.TensorSpec`.
+        # The spec of a part that is None is not a `tf.TensorSpec`.
         spec = tf.nest.map_structure(
             lambda s: s if isinstance(s, tf.TensorSpec) else None, dataset.element_spec
         )
@@ -228,7 +228,7 @@ class DataCheck:
         return dataset.map(self._asserted, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _asserted(self, *batch: Any) -> Any:
-        """Returns a batch of a dataset after checking its values, where its graph runs."""
+        """Returns a batch of a dataset with checks of its values at run time."""
         context, events = self.batch(*keras.utils.unpack_x_y_sample_weight(batch))
         checked = self._finite(context, events)
         if len(batch) == 3 and batch[2] is not None:
@@ -244,7 +244,7 @@ class DataCheck:
         return batch if len(batch) > 1 else batch[0]
 
     def _finite(self, context: Any, events: tf.Tensor) -> list[tf.Operation]:
-        """Returns operations that raise if entries are not finite."""
+        """Returns operations that raise if an entry is not finite."""
         named = [("x", events)]
         if self.conditional:
             shapes = self.conditional_event_shape
@@ -252,7 +252,7 @@ class DataCheck:
         return [_finite_assertion(name, part) for name, part in named if _is_float_tensor(part)]
 
     def _shape_assertion(self, events: tf.Tensor) -> tf.Operation:
-        """Returns an operation that raises for events whose shape is known only now, if wrong."""
+        """Returns an operation that raises if events have the wrong shape at run time."""
         expected = f"`x` must be numbers of shape (N, ...), with rows of {self.event_shape}"
         right_rank = tf.equal(tf.rank(events), 1 + len(self.event_shape))
         with tf.control_dependencies([tf.debugging.Assert(right_rank, [expected])]):
@@ -292,7 +292,7 @@ class DataCheck:
 
 
 def _without_lists(part: Any) -> Any:
-    """Returns a structure with tuples for lists, which `tf.data` takes for tensors."""
+    """Replaces lists by tuples; `tf.data` would convert lists to tensors."""
     if isinstance(part, Mapping):
         return {key: _without_lists(value) for key, value in part.items()}
     if context_shapes.is_structure(part):
@@ -315,7 +315,7 @@ class _CheckedPyDataset(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Any:
         batch = self._check.checked_batch(self._inner[index])
         if len(batch) == 3 and batch[1] is None:
-            # Keras cannot read a PyDataset without a target: give it one that nobody reads.
+            # Keras cannot read a PyDataset without a target, so a placeholder is added.
             batch = (batch[0], np.zeros([len(batch[2])], np.int8), batch[2])
         return batch
 
@@ -331,7 +331,7 @@ class _CheckedPyDataset(keras.utils.PyDataset):
 
 
 def context_shape(data: Any) -> Any:
-    """Returns the shape of one context of data that say it before they are read; else `None`."""
+    """Returns the shape of one context if the data declare it before they are read, else `None`."""
     if isinstance(data, tf.data.Dataset):
         data = data.element_spec
     elif isinstance(data, keras.utils.PyDataset):
@@ -355,7 +355,7 @@ def rows_of(data: Any) -> int:
 
 
 def taken(data: Any, rows: Any) -> Any:
-    """Returns some rows of an array or of a structure of arrays; `None` of none."""
+    """Selects rows of an array or of a structure of arrays; returns `None` for `None`."""
     if isinstance(data, Mapping):
         return {key: taken(part, rows) for key, part in data.items()}
     if isinstance(data, (list, tuple)):
@@ -364,7 +364,7 @@ def taken(data: Any, rows: Any) -> Any:
 
 
 def first_batch(data: Data, batch_size: int) -> tuple[Data, tuple[Any, Any]]:
-    """Returns a first batch `(x, y)`, and the data with nothing of it lost.
+    """Returns the data and their first batch `(x, y)`; the data remain complete.
 
     Of an array, rows spread evenly over it: the first rows of a sorted one show too little.
     """
@@ -387,7 +387,7 @@ def first_batch(data: Data, batch_size: int) -> tuple[Data, tuple[Any, Any]]:
 
 
 def batches(data: Data, rows: int) -> Iterator[tuple[Any, Any, Any]]:
-    """Yields data in batches `(x, y, sample_weight)`: of so many rows of arrays, else as given."""
+    """Yields batches `(x, y, sample_weight)`: `rows` rows of arrays, otherwise as given."""
     if is_stream(data.x):
         source = data.x
         if isinstance(source, keras.utils.PyDataset):
@@ -400,7 +400,7 @@ def batches(data: Data, rows: int) -> Iterator[tuple[Any, Any, Any]]:
 
 
 def _chained(first: Any, rest: Iterator) -> Iterator:
-    # Keras takes generators, and no other iterators.
+    # Keras accepts generators, but not other iterators.
     yield first
     yield from rest
 
@@ -428,13 +428,13 @@ def split(data: Data, fraction: float) -> tuple[Data, Data]:
 
 
 def batched(data: Data, batch_size: int, *, shuffle: bool) -> Data:
-    """Returns arrays as a dataset, which Keras takes without casting."""
+    """Returns arrays as a batched dataset, which Keras does not cast."""
     given = tuple(part for part in data.parts if part is not None)
     parts = tf.nest.map_structure(tf.convert_to_tensor, given)
     rows = rows_of(data.x)
 
     def order(_: tf.Tensor) -> tf.data.Dataset:
-        # As Keras draws it: with its seed set, a function of that alone.
+        # The same draw as in Keras: it depends only on its seed, if one is set.
         numbers = tf.random.shuffle(tf.range(rows)) if shuffle else tf.range(rows)
         return tf.data.Dataset.from_tensor_slices(numbers).batch(batch_size)
 
@@ -450,7 +450,7 @@ def batched(data: Data, batch_size: int, *, shuffle: bool) -> Data:
 
 
 def clear_error(error: tf.errors.InvalidArgumentError, loss_name: str) -> Exception:
-    """Returns the error of values that are not finite in the package's form; others as they are."""
+    """Converts errors about non-finite values to the package's form; returns others unchanged."""
     if NOT_FINITE_WEIGHTS in str(error):
         return ValueError(
             "`optimizer` must leave the weights finite; they are spoiled. A learning rate too "
@@ -524,7 +524,7 @@ def _row_shape(value: Any) -> tuple | None:
 
 
 def is_stream(x: Any) -> bool:
-    """Tells whether data come in batches, from a dataset or generator, rather than as arrays."""
+    """Returns whether data are batches of a dataset or generator rather than arrays."""
     if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset, keras.utils.PyDataset)):
         return True
     arrays = (list, tuple, str, bytes, dict)

@@ -29,34 +29,34 @@ class DensityModel(CheckedModel):
         call      log p(x)                                       or log p(x | c)
         loss      sum_i(w_i * -log p(x_i)) / N, i of N rows      plus the layers' own losses
 
-    Any `tfd.Distribution` will do, ours or TFP's: its Keras layers and `tf.Variable`s become the
-    model's weights. A flow with `conditional_event_shape` makes the model conditional: then every
-    call takes contexts before events, `fit(c, x)`, `evaluate(c, x)`, `predict((c, x))`. So does a
-    `gx.distributions.Conditional`, and makes the model a probabilistic regression.
+    The distribution may be any `tfd.Distribution`, from this package or from TFP. Its Keras layers
+    and `tf.Variable`s become the model's weights. A flow with `conditional_event_shape` makes the
+    model conditional: every call takes contexts before events, `fit(c, x)`, `evaluate(c, x)`,
+    `predict((c, x))`. A `gx.distributions.Conditional` does so too; the model is then a
+    probabilistic regression.
 
-    Data of any scale train well after `adapt(x)`, which puts their mean and standard deviation into
-    the density. `fit` warns of a first batch that an untrained density would not reach, and of
-    columns that hold whole numbers only.
+    `adapt(x)` puts the mean and standard deviation of the data into the density, so that data of
+    any scale train well. `fit` warns if its first batch is far from the mass of the untrained
+    density, and if a column holds only whole numbers.
 
-    As in Keras, a batch's loss is divided by its rows and not by its weights, so that batches of
-    any size are unbiased shares of the whole. The weights of arrays are scaled to a mean of 1 over
-    all rows; those that a dataset or generator gives are used as they are.
+    As in Keras, the loss of a batch is divided by the number of rows, not by the sum of weights, so
+    that it is unbiased for any batch size. The weights of arrays are scaled to a mean of 1 over all
+    rows. Those of a dataset or generator are used unchanged.
 
     Metrics are `nll`, in nats, the weighted mean over all rows, and on request `bits_per_dim`. To
     monitor `val_nll`, `EarlyStopping` must be given `mode="min"`. User metrics are called with
     the events as `y_true` and the log-densities as `y_pred`.
 
-    `save` writes the whole model to a `.keras` file, from which `keras.saving.load_model` makes it
-    again once `tfp_genext` is imported; it holds no functions and no classes of the user's own.
+    `save` writes the whole model to a `.keras` file, which `gx.saving.load_model` loads. The file
+    holds no functions, and names classes of your own only if they are registered.
 
     Args:
       distribution: of empty batch shape and known event shape, with at least one trainable variable
         to be fitted; or a `gx.distributions.Conditional`.
-      preprocessing: a Keras layer that every event goes through before the density, called with
-        `training`, and that keeps the scale of continuous data, such as `gx.layers.Dequantize` for
-        images of whole numbers; its noise belongs to the model, and `model.distribution` is the
-        density of what it returns. If the layer has a method `inverse`, samples are given back by
-        it in the units of the data. Default: none.
+      preprocessing: a Keras layer that is applied to every event before the density, called with
+        `training`. It must keep the scale of continuous data, as `gx.layers.Dequantize` for images
+        of whole numbers. `model.distribution` is the density of its outputs. If the layer has a
+        method `inverse`, samples are converted by it to the units of the data. Default: none.
       bits_per_dim: whether to report bits per dimension too, for integer-valued data such as
         images. Default: `False`.
       conditional_event_shape: shape of one context event, if the networks do not say it
@@ -66,10 +66,10 @@ class DensityModel(CheckedModel):
       **kwargs: further arguments of `keras.Model`, such as `name`.
 
     Raises:
-      TypeError: where `distribution` is no single-part `tfd.Distribution`, or `preprocessing` no
-        Keras layer.
-      ValueError: where its shapes do not serve; in `fit`, where it has no trainable variable, and
-        for data of another shape or with NaN or infinite entries.
+      TypeError: if `distribution` is not a `tfd.Distribution` of a single part, or `preprocessing`
+        is not a Keras layer.
+      ValueError: if the shapes of the distribution are not supported. In `fit`, if there is no
+        trainable variable, or if data have another shape or NaN or infinite entries.
 
     Example:
 
@@ -109,7 +109,7 @@ class DensityModel(CheckedModel):
         self._loose_variables: list[keras.Variable] = []
         context = _context_shape(distribution, conditional_event_shape)
         self._awaits_contexts = context is None and isinstance(distribution, Conditional)
-        # Whole numbers may come in any dtype.
+        # Whole numbers may have any dtype.
         any_dtype = preprocessing is not None or contexts.of(distribution).holds_whole_numbers
         self._check = data_lib.DataCheck(
             tuple(self._events.shape[1:].as_list()),
@@ -137,7 +137,7 @@ class DensityModel(CheckedModel):
         self._meet(inputs)
         hosts.release_bijectors()
         context, x = self._check.batch(inputs, None, None)
-        # Replicas handed the very same tensor would share TFP's cached results.
+        # Replicas with the same tensor would share results in TFP's cache.
         x = tf.identity(self.prepared(x, training=bool(training)))
         for part in tf.nest.flatten(context):
             if part is not None:
@@ -228,7 +228,7 @@ class DensityModel(CheckedModel):
           **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:
-          ValueError: where a loss is given, or no optimizer.
+          ValueError: if a loss is given, or no optimizer.
         """
         refuse_losses(loss, kwargs, "the loss is the NLL")
         require_optimizer("optimizer", optimizer)
@@ -284,7 +284,7 @@ class DensityModel(CheckedModel):
         return {"distribution": self.distribution, "preprocessing": self.preprocessing}
 
     def _meet(self, data: Any) -> None:
-        """Builds a network that waits for its first contexts."""
+        """Builds a network whose variables depend on the shape of the first contexts."""
         if not self._awaits_contexts:
             return
         shape = data_lib.context_shape(data)
@@ -296,7 +296,7 @@ class DensityModel(CheckedModel):
         self._build_networks()
 
     def _build_networks(self) -> None:
-        """Makes the variables of networks that wait for their first call."""
+        """Builds networks that have not been called yet."""
         parts = [layer for network in self._networks for layer in hosts.layers(network)]
         if all(layer.built for layer in parts):
             return
@@ -308,7 +308,7 @@ class DensityModel(CheckedModel):
         log_prob = contexts.of(self.distribution).log_prob
         with self.distribute_strategy.scope():
             if isinstance(self.distribution, Conditional):
-                # Eagerly: a graph cannot make the variables of several devices.
+                # Eagerly, because a graph cannot create variables on several devices.
                 self.distribution(tf.nest.map_structure(_zeros, specs[-1]))
             tf.function(log_prob, autograph=False).get_concrete_function(*specs)
 

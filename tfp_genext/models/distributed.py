@@ -1,4 +1,4 @@
-"""Training on several workers, where Keras' trainer fails for any model.
+"""Workarounds for Keras' training on several workers.
 
 Keras up to 3.15, the newest, has two faults under `tf.distribute.MultiWorkerMirroredStrategy`: it
 makes symbolic inputs of a batch by reducing rows of all replicas as if they were one tensor, and it
@@ -19,7 +19,7 @@ from tfp_genext.core import checks
 
 
 class DistributedModel(keras.Model):
-    """A Keras model that trains on several workers too; abstract."""
+    """Base class of Keras models that can train on several workers."""
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         if iterator is not None and self._distribute_strategy is not None:
@@ -36,7 +36,7 @@ class DistributedModel(keras.Model):
         return super()._make_function(with_an_axis if several else step_function)
 
     def _check_steps(self) -> None:
-        """Raises `ValueError` for what TensorFlow fails at where several replicas step together."""
+        """Raises `ValueError` for options that TensorFlow lacks with several replicas."""
         if self.distribute_strategy.num_replicas_in_sync == 1 or self.run_eagerly:
             return
         for name, only in {"steps_per_execution": 1, "jit_compile": False}.items():
@@ -45,7 +45,7 @@ class DistributedModel(keras.Model):
                 raise ValueError(checks.message(name, expected, getattr(self, name)))
 
     def _check_scope(self, optimizers: Iterable[keras.optimizers.Optimizer]) -> None:
-        """Raises `ValueError` where what is trained was made outside of the strategy's scope."""
+        """Raises `ValueError` if trained variables were created outside the strategy's scope."""
         strategy = self.distribute_strategy
         for name, holder in {"model": [self], "optimizer": optimizers}.items():
             variables = [v.value for part in holder for v in part.variables]
@@ -58,13 +58,13 @@ class DistributedModel(keras.Model):
 
 
 def _has_several_workers(strategy: tf.distribute.Strategy) -> bool:
-    """Tells whether some replicas are elsewhere: of one worker, Keras takes other means of logs."""
+    """Returns whether replicas run on other workers; Keras then averages logs differently."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return False
     return strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
 
 
 def _of_one_replica(spec: Any) -> tf.TensorSpec | None:
-    """Returns the shape and dtype of a replica's part of a batch; `None` for a part that is not."""
+    """Returns shape and dtype of one replica's part of a batch; `None` for missing parts."""
     spec = getattr(spec, "_value_specs", [spec])[0]
     return spec if isinstance(spec, tf.TensorSpec) else None

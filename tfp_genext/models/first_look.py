@@ -1,4 +1,4 @@
-"""Warnings about data on which training would go wrong in silence."""
+"""Warnings about data on which training fails without an error."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _WAY_OUT = (
 
 
 def refuse_rescaling(layers: list[keras.layers.Layer]) -> None:
-    """Raises `ValueError` if a layer that rescales is among those that prepare the data."""
+    """Raises `ValueError` if a preprocessing layer rescales the data."""
     for layer in layers:
         if isinstance(layer, _RESCALING):
             raise ValueError(checks.message("preprocessing", _WAY_OUT, layer))
 
 
 def refuse_change_of_scale(layer: keras.layers.Layer, x: np.ndarray, prepared: np.ndarray) -> None:
-    """Raises `ValueError` if a layer moves or stretches data by more than noise would.
+    """Raises `ValueError` if a layer shifts or scales data by more than noise would.
 
     Args:
       layer: prepares the data.
@@ -68,7 +68,7 @@ def refuse_change_of_scale(layer: keras.layers.Layer, x: np.ndarray, prepared: n
 
 
 def warn_of_lattices(x: np.ndarray) -> None:
-    """Warns of columns whose density has no bound: constant ones, and whole numbers.
+    """Warns of columns with an unbounded density: constants and whole numbers.
 
     Args:
       x: events `[N, ..., D]` of a continuous distribution.
@@ -93,7 +93,7 @@ def warn_of_lattices(x: np.ndarray) -> None:
 
 
 def warn_of_distance(x: np.ndarray, residuals: np.ndarray) -> None:
-    """Warns of data far from where an untrained density has its mass.
+    """Warns of data far from the mass of the untrained density.
 
     Args:
       x: events `[N, ..., D]`.

@@ -1,4 +1,4 @@
-"""Generative adversarial networks, of noise from any distribution and flows where wanted."""
+"""Generative adversarial networks with any distribution as noise and flows as generators."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WARM_UP = 10.0
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class GAN(CheckedModel):
-    """A generative adversarial network: samples by a game of two networks.
+    """Generative adversarial network: a generator and a discriminator trained against each other.
 
         samples         x = G(z),   z ~ prior
         discriminator   minimises the objective's first loss, and its penalty, of D(x) and D(G(z))
@@ -33,31 +33,31 @@ class GAN(CheckedModel):
 
     Each step of training takes `discriminator_steps` steps of the discriminator, on the same rows
     of data and fresh noise, and then one of the generator. Neither changes a weight of the other,
-    statistics of batch normalisation included. What samples is the average of the generator's
+    including the statistics of batch normalisation. Samples use an average of the generator's
     weights over the last steps (Goodfellow et al., 2014 [1]; Karras et al., 2018 [2]).
 
-    A flow as generator makes the likelihood of samples and data exact: it is reported as `nll`, and
-    with a weight on it the generator minimises both (Grover et al., 2018 [3]). Its `ActNorm`s are
-    set by the first batch of `fit`.
+    If the generator is a flow, the likelihood of samples and data is exact. It is reported as
+    `nll`, and is added to the generator's loss with the weight `likelihood_weight` (Grover et al.,
+    2018 [3]). Its `ActNorm`s are initialised on the first batch of `fit`.
 
     Metrics are `generator_loss`, `discriminator_loss` without its penalty, `penalty`, and the mean
-    scores `real_score` and `fake_score`; `evaluate` plays with the averaged generator.
-    `predict(x)` gives the discriminator's scores of data, `[N]`: logits, for most objectives.
+    scores `real_score` and `fake_score`; `evaluate` uses the averaged generator.
+    `predict(x)` returns the discriminator's scores, `[N]`: logits for most objectives.
 
-    With `conditional_event_shape` both networks are given a context beside their inputs, such as a
-    class: `fit(c, x)`, `predict((c, x))`, `sample(n, conditional_input=c)`. It goes by the name
-    `conditional_input` to networks that take it so, and as a list `[inputs, context]` to others.
+    With `conditional_event_shape` both networks receive a context, such as a class, besides their
+    inputs: `fit(c, x)`, `predict((c, x))`, `sample(n, conditional_input=c)`. A network whose `call`
+    has an argument `conditional_input` receives it there, any other as a list `[inputs, context]`.
 
     Args:
       generator: a Keras layer from noise to samples, or a flow.
       discriminator: a Keras layer from samples to scores, `[N]` or `[N, 1]`, without any activation
         on the last layer.
-      prior: distribution of the noise, of batch shape `[]`; variables it has are trained and
-        averaged with the generator's. Default: a flow's own base.
+      prior: distribution of the noise, of batch shape `[]`. Its variables are trained and averaged
+        with the generator's. Default: the base of a flow.
       objective: a game of `gx.objectives`. Default: `gx.objectives.Relativistic()`.
-      discriminator_steps: to each step of the generator. Default: 1.
-      ema: share of the past in the average of the generator's weights, in [0, 1); less in the
-        first steps. 0 for no average, and no copy of the generator. Default: 0.999.
+      discriminator_steps: number of steps per step of the generator. Default: 1.
+      ema: decay of the moving average of the generator's weights, in [0, 1); smaller in the first
+        steps. 0 for no average and no copy of the generator. Default: 0.999.
       likelihood_weight: of a flow's negative log-likelihood in the generator's loss. Default: 0.
       conditional_event_shape: shape of one context event, or a dictionary, tuple or list of them.
         Default: none.
@@ -65,9 +65,9 @@ class GAN(CheckedModel):
       **kwargs: further arguments of `keras.Model`, such as `name`.
 
     Raises:
-      TypeError: where generator, discriminator, prior or objective are not what they must be.
-      ValueError: where shapes do not agree, or the players share a variable; in `fit`, for data of
-        another shape, or with NaN or infinite entries, or where a player is frozen.
+      TypeError: if generator, discriminator, prior or objective have the wrong type.
+      ValueError: if shapes do not agree, or the players share a variable. In `fit`, if data have
+        another shape or NaN or infinite entries, or if a player is frozen.
 
     Example:
 
@@ -149,17 +149,17 @@ class GAN(CheckedModel):
 
     @property
     def generator(self) -> Any:
-        """What is trained to make samples: a Keras layer or a flow."""
+        """The generator, a Keras layer or a flow."""
         return self._players.generator
 
     @property
     def averaged_generator(self) -> Any:
-        """What samples: the generator with its weights averaged over the last steps."""
+        """The generator with averaged weights, which `sample` uses."""
         return self._shown.generator
 
     @property
     def discriminator(self) -> keras.layers.Layer:
-        """What is trained to tell data from samples."""
+        """The discriminator."""
         return self._players.discriminator
 
     @property
@@ -183,7 +183,7 @@ class GAN(CheckedModel):
           **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:
-          ValueError: where one of the optimizers is missing, both are one, or a loss or metrics are
+          ValueError: if one of the optimizers is missing, both are one, or a loss or metrics are
             given.
         """
         refuse_losses(loss, kwargs, "the losses are those of `objective`")
@@ -215,7 +215,7 @@ class GAN(CheckedModel):
         self.discriminator_optimizer = self._scaled(keras.optimizers.get(discriminator_optimizer))
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
-        """Initialises the norms of a flow from the first batch."""
+        """Runs data-dependent initialisation of a flow on the first batch."""
         if not self._players.is_flow or not conditioning.uninitialized(self.generator):
             return data
         data, (x, y) = data_lib.first_batch(data, batch_size)
@@ -250,7 +250,7 @@ class GAN(CheckedModel):
         return self.get_metrics_result()
 
     def _average(self, step: tf.Tensor) -> None:
-        # Gradients that accumulate are no step, nor is a batch that loss scaling skips.
+        # Accumulated gradients and batches that loss scaling skips do not count as steps.
         moved = tf.convert_to_tensor(self.generator_optimizer.iterations) > step
         step = tf.cast(step, tf.float32)
         past = tf.minimum(self.ema, (step + 1.0) / (step + _WARM_UP))
@@ -356,7 +356,7 @@ class GAN(CheckedModel):
           conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
 
         Raises:
-          NotImplementedError: where the generator is a network, which has no density.
+          NotImplementedError: if the generator is a network, which has no density.
           ValueError: for data of another shape, or a context not wanted.
         """
         if not self._players.is_flow:
@@ -383,7 +383,7 @@ class GAN(CheckedModel):
         return weight
 
     def _keep_parts(self) -> None:
-        """Shows Keras the networks and variables of both players and of the average."""
+        """Registers the networks and variables of both players and of the average with Keras."""
         self._generators, self._loose_variables = _held(self._players.noisy_parts)
         copies = [] if self._shown is self._players else self._shown.noisy_parts
         # A prior without variables is not copied.
@@ -417,7 +417,7 @@ class GAN(CheckedModel):
         self._nll = keras.metrics.Mean(name="nll") if self._players.is_flow else None
 
     def _scaled(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-        """Scales losses where Keras does so for the other player."""
+        """Scales a loss as Keras scales that of the other player."""
         scale = keras.optimizers.LossScaleOptimizer
         if isinstance(self.optimizer, scale) and not isinstance(optimizer, scale):
             return scale(optimizer)
@@ -454,7 +454,7 @@ class GAN(CheckedModel):
 
 
 def _held(parts: Sequence[Any]) -> tuple[list[keras.Layer], list[keras.Variable]]:
-    """Returns the Keras layers in distributions and layers, and the variables outside of them."""
+    """Returns the Keras layers held by distributions and layers, and the remaining variables."""
     networks = distinct(network for part in parts for network in tracking.networks(part))
     return networks, distinct(v for part in parts for v in tracking.loose_variables(part))
 

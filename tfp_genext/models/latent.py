@@ -1,4 +1,4 @@
-"""The model inside a VAE: prior, decoder and encoder as one object, without any Keras training."""
+"""The probabilistic model of a VAE: prior, decoder and encoder, without training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ANY_SEED = (0, 0)
 
 
 class LatentModel:
-    """z ~ p(z), x ~ p(x | z), and q(z | x); all of them given a context, if there is one.
+    """Latent variable model: p(z), p(x | z) and q(z | x), each given the context if there is one.
 
     Args:
       encoder: from data and, if any, a context to q.
@@ -81,17 +81,17 @@ class LatentModel:
         return self.support is not adaptation.Support.DISCRETE
 
     def check_scalable(self) -> None:
-        """Raises `ValueError` if the scale of what the decoder makes is fixed."""
+        """Raises `ValueError` if the scale of the decoder's distribution is fixed."""
         adaptation.check_scalable(self.support)
 
     def sample_latents(self, x: tf.Tensor, context: Any = None) -> tf.Tensor:
-        """Returns a latent of the prior for each row of data, `[N, *latent]`."""
+        """Samples one latent from the prior for each row of data, `[N, *latent]`."""
         if context is None:
             return self.prior.sample(tf.shape(x)[0], seed=_ANY_SEED)
         return self.latents_of(1, _ANY_SEED, context)[0]
 
     def inference(self, x: tf.Tensor, context: Any = None) -> Inference:
-        """Returns what a bound is computed of."""
+        """Returns the samples and log-densities that a bound is computed from."""
         observed = tf.cast(x, self.events.dtype)
         return Inference(
             self.posterior(x, context),
@@ -100,7 +100,7 @@ class LatentModel:
         )
 
     def sample(self, n: Any, seed: Any, context: Any = None) -> tf.Tensor:
-        """Returns data `[n, *event]`, or `[n, N, *event]` of N contexts."""
+        """Samples data, `[n, *event]`, or `[n, N, *event]` for N contexts."""
         prior_seed, likelihood_seed = tf.unstack(tfp.random.split_seed(seed, 2))
         if context is None:
             z = self.prior.sample(n, seed=prior_seed)
@@ -111,7 +111,7 @@ class LatentModel:
         return tf.reshape(x, tf.concat([tf.shape(z)[:2], tf.shape(x)[1:]], axis=0))
 
     def latents_of(self, n: Any, seed: Any, context: tf.Tensor) -> tf.Tensor:
-        """Returns draws from the prior, `[n, N, *latent]`, for N contexts."""
+        """Samples latents from the prior, `[n, N, *latent]`, for N contexts."""
         if contexts.of(self.prior).takes_context:
             return self._bound_prior(context).sample(n, seed=seed)
         return self.prior.sample([n, context_shapes.number_of_rows(context)], seed=seed)
@@ -127,7 +127,7 @@ class LatentModel:
         """
         inference = self.inference(x, context)
         if replicas.count() > 1:
-            # Replicas cannot exchange numbers inside a loop, which draws of a whole batch need.
+            # Draws for a whole batch need communication of replicas, which loops do not support.
             own = tf.random.experimental.stateless_fold_in(seed, 0)
             return log_mean_exp(inference.log_weights(inference.draw(num_samples, own)))
         part = tf.clip_by_value(_ROWS // tf.maximum(tf.shape(x)[0], 1), 1, num_samples)
@@ -188,7 +188,7 @@ class LatentModel:
         return Inference(posterior, self._bound_prior(context), tf.zeros_like).kl() is not None
 
     def _facts(self, name: str, part: Callable, event_shape: Any) -> tfd.Distribution:
-        """Returns the checked distribution of two inputs, whose values say nothing.
+        """Returns the checked distribution for two dummy inputs.
 
         Makes the variables of networks that wait for their first call.
         """
@@ -219,10 +219,10 @@ class LatentModel:
 
 
 def middle(distribution: tfd.Distribution) -> tf.Tensor:
-    """Returns the mean; without one, a flow's of its base's, pushed forward; else the mode.
+    """Returns a point estimate: the mean if it is known, otherwise the mode.
 
-    Of relaxed classes it is their probabilities, and of an autoregressive distribution the event of
-    likeliest entries.
+    For a flow it is the image of the point estimate of its base, for relaxed classes their
+    probabilities, and for an autoregressive distribution the greedy event.
     """
     if isinstance(distribution, Autoregressive):
         return distribution.greedy()

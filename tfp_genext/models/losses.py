@@ -1,4 +1,4 @@
-"""Log-densities and bounds as a loss: weighted means, and what must be finite."""
+"""Losses and training steps: weighted means and checks for finite values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SPOIL = ("loss", "penalty")
 
 @tf.custom_gradient
 def required_finite(loss: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """Returns a loss after checking it: its gradient waits for the check, and so does a step.
+    """Returns a loss whose gradient, and so the step, waits for a check that it is finite.
 
     XLA drops both.
     """
@@ -74,7 +74,7 @@ def _step_or_stay(
     gradients: Sequence[Any],
     variables: Sequence[keras.Variable],
 ) -> tf.Tensor:
-    """Takes a step, and sets all that it moves back if gradient or weights are not finite."""
+    """Takes a step, and undoes it if the gradient or the new weights are not finite."""
     finite = tf.reduce_all(
         [tf.reduce_all(tf.math.is_finite(_values(g))) for g in gradients if g is not None]
     )
@@ -112,7 +112,7 @@ def weighted_mean(values: tf.Tensor, weights: Any = None) -> tf.Tensor:
 
 
 def total(loss: tf.Tensor, layer_losses: Sequence[tf.Tensor], *, training: bool) -> tf.Tensor:
-    """Returns a batch's loss with those of the layers, as a replica hands it to the optimizer."""
+    """Returns the loss of a batch plus the layers' losses, scaled for `tf.distribute`."""
     if training:
         loss = required_finite(loss)
     loss += tf.add_n([tf.zeros_like(loss), *(tf.cast(e, loss.dtype) for e in layer_losses)])
@@ -120,12 +120,12 @@ def total(loss: tf.Tensor, layer_losses: Sequence[tf.Tensor], *, training: bool)
 
 
 def nan_unless(finite: tf.Tensor, loss: tf.Tensor) -> tf.Tensor:
-    """Returns a loss for the logs: NaN, at which `FiniteLoss` ends a training, if not finite."""
+    """Returns the logged loss: NaN if it is not finite, so that `FiniteLoss` ends the training."""
     return tf.where(finite, loss, np.nan)
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Ends a training compiled by XLA, which drops assertions, if a loss is not finite."""
+    """Callback that ends training if a loss is not finite; XLA drops assertions."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not self.model.jit_compile:

@@ -14,7 +14,7 @@ _ACTIVE = 0.01
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class ActiveUnits(keras.metrics.Metric):
-    """How many entries of a latent say anything of the data.
+    """Number of latent entries that carry information about the data.
 
         A_u = Cov_x(E[z_u | x]),   active where A_u > 0.01
 
@@ -25,7 +25,7 @@ class ActiveUnits(keras.metrics.Metric):
 
     def __init__(self, latent_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # In float64: a covariance is the small difference of a mean of products and one of means.
+        # In float64, because a covariance is a small difference of large means.
         shape = tuple(latent_shape)
         self._rows = self._sum("rows", ())
         self._sums = self._sum("sums", (2, *shape))
@@ -35,7 +35,7 @@ class ActiveUnits(keras.metrics.Metric):
         return self.add_weight(name=name, shape=shape, initializer="zeros", dtype="float64")
 
     def update_state(self, first: Any, second: Any) -> None:
-        """Takes two estimates of E[z | x], `[N, *latent]`, whose errors do not correlate."""
+        """Adds two estimates of E[z | x], `[N, *latent]`, with independent errors."""
         first, second = tf.cast(first, tf.float64), tf.cast(second, tf.float64)
         self._rows.assign_add(tf.cast(tf.shape(first)[0], tf.float64))
         self._sums.assign_add(tf.stack([tf.reduce_sum(first, 0), tf.reduce_sum(second, 0)]))

@@ -1,4 +1,4 @@
-"""Checks of the networks that models are given."""
+"""Checks of the networks passed to models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfp_genext.core import tracking
 
 
 def require_built(name: str, holder: Any) -> None:
-    """Raises `ValueError` if a distribution holds a network whose variables are yet to be made.
+    """Raises `ValueError` if a distribution holds a network that is not built.
 
     Networks of Keras 3 are built by the models. One of `tf_keras` that is not built would have its
     variables made during training, where no optimizer knows them.
@@ -26,7 +26,7 @@ def require_built(name: str, holder: Any) -> None:
 
 
 def refuse_single_input(name: str, part: Any) -> None:
-    """Raises `ValueError` if a part that is given a context is a Keras model of one input.
+    """Raises `ValueError` if a part of a conditional model is a Keras model with one input.
 
     Args:
       name: what to call the part.

@@ -1,4 +1,4 @@
-"""Seeds of a model's own noise: a function of the step in training, of the data out of it."""
+"""Seeds of a model's noise: derived from the step in training, from the data otherwise."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tfp_genext.core import checks, replicas
 
 
 def model_seed(seed: int | None) -> int:
-    """Returns a model's seed, new where none is given."""
+    """Returns a model's seed; a random one for `None`."""
     if seed is None:
-        # What `keras.utils.set_random_seed` sets.
+        # `keras.utils.set_random_seed` seeds this generator.
         return int(np.random.randint(2**31 - 1))
     return checks.any_int("seed", seed) % 2**31
 
@@ -25,7 +25,7 @@ def seeds_of_step(seed: int, step: Any, number: int) -> list[tf.Tensor]:
 
 
 def seeds_of_data(seed: int, x: tf.Tensor, number: int) -> list[tf.Tensor]:
-    """Returns stateless seeds that are a function of a batch, and those of no step."""
+    """Returns stateless seeds derived from a batch, distinct from those of training steps."""
     bits = tf.bitcast(tf.cast(x, tf.float32), tf.int32)
     mark = replicas.total(tf.reduce_sum(tf.cast(bits, tf.int64))) % 2**31
     return _seeds(-1 - seed, mark, number)
@@ -37,6 +37,6 @@ def call_seed(seed: Any) -> tf.Tensor:
 
 
 def _seeds(first: int, counter: Any, number: int) -> list[tf.Tensor]:
-    # Counted and not drawn: a generator keyed by neighbours is as good as one keyed by noise.
+    # Consecutive keys: a counter-based generator does not need random ones.
     counter = tf.cast(counter, tf.int32) * number
     return [tf.stack([tf.constant(first, tf.int32), counter + i]) for i in range(number)]

@@ -1,4 +1,4 @@
-"""The two players of a GAN: what makes samples, and what scores them."""
+"""The two players of a GAN: generator and discriminator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tfp_genext.saving.writer import encode
 
 
 class Players:
-    """A generator and a discriminator, without any Keras training.
+    """Generator and discriminator of a GAN, without training.
 
     Args:
       generator: a Keras layer, or a flow.
@@ -46,7 +46,7 @@ class Players:
         self.events = self._first_events()
 
     def generated(self, z: tf.Tensor, context: Any = None, *, own: bool = False) -> tf.Tensor:
-        """Returns samples `[N, *event]` of noise, in training.
+        """Returns samples `[N, *event]` for noise, in training mode.
 
         Args:
           z: noise.
@@ -59,7 +59,7 @@ class Players:
         return tf.cast(call(self.generator, z, context, training=True), self.dtype)
 
     def critic(self, context: Any = None, *, own: bool = False) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns the discriminator in training, from samples to scores `[N]`.
+        """Returns the discriminator in training mode: samples to scores `[N]`.
 
         Args:
           context: contexts, or `None`.
@@ -69,12 +69,12 @@ class Players:
         return lambda x: self._in_a_row(call(self.discriminator, x, context, training=True))
 
     def scores(self, x: tf.Tensor, context: Any = None) -> tf.Tensor:
-        """Returns what the discriminator says out of training, `[N]`."""
+        """Returns the discriminator's scores in inference mode, `[N]`."""
         scores = tracking.call(self.discriminator, x, context, training=False)
         return self._in_a_row(scores)
 
     def sample(self, n: Any, seed: Any, context: Any = None) -> tf.Tensor:
-        """Returns samples `[n, *event]`, or `[n, N, *event]` of N contexts, out of training."""
+        """Samples in inference mode, `[n, *event]`, or `[n, N, *event]` for N contexts."""
         if context is None:
             return self.shown(self.prior.sample(n, seed=seed))
         rows = context_shapes.number_of_rows(context)
@@ -83,7 +83,7 @@ class Players:
         return tf.reshape(x, tf.concat([[n, rows], tf.shape(x)[1:]], axis=0))
 
     def shown(self, z: tf.Tensor, context: Any = None) -> tf.Tensor:
-        """Returns samples of noise, out of training."""
+        """Returns samples for noise, in inference mode."""
         if self.is_flow:
             return self._pushed(z, context)
         samples = tracking.call(self.generator, z, context, training=False)
@@ -106,7 +106,7 @@ class Players:
 
     @property
     def noisy_parts(self) -> list[Any]:
-        """What samples come from: the generator, and the prior where it is not a flow's own."""
+        """Parts that samples depend on: generator, and prior unless it is a flow's base."""
         return [self.generator] if self.is_flow else [self.generator, self.prior]
 
     def variables(self) -> list[tf.Variable]:
@@ -114,12 +114,12 @@ class Players:
         return [v for part in self.noisy_parts for v in tracking.variables(part)]
 
     def take_over(self, other: Players) -> None:
-        """Sets these variables to those of other players."""
+        """Copies the variables of other players."""
         for own, current in zip(self.variables(), other.variables(), strict=True):
             own.assign(current)
 
     def noise(self, x: tf.Tensor, seed: Any) -> tf.Tensor:
-        """Returns noise for as many samples as there are rows of data."""
+        """Returns noise for one sample per row of data."""
         return draws.sample_rows(self.prior, tf.shape(x)[0], seed)
 
     def _pushed(self, z: tf.Tensor, context: Any) -> tf.Tensor:
@@ -131,7 +131,7 @@ class Players:
         return tf.cast(scores, self.dtype)
 
     def _first_events(self) -> tf.TensorSpec:
-        """Returns shape and dtype of samples; makes the variables of both networks."""
+        """Returns shape and dtype of samples; builds both networks."""
         shapes = [] if self.context_shape is None else [self.context_shape]
         context = checks.run_trial(lambda: [context_shapes.zeros(s, 2, self.dtype) for s in shapes])
         z = checks.run_trial(lambda: self.prior.sample(2, seed=[0, 0]))
@@ -155,7 +155,7 @@ class Players:
 
 
 def checked_prior(generator: Any, prior: Any) -> tfd.Distribution:
-    """Returns the noise of a generator: the given prior, or a flow's base."""
+    """Returns the distribution of the noise: the given prior, or the base of a flow."""
     if isinstance(generator, keras.layers.Layer):
         if not isinstance(prior, tfd.Distribution):
             expected = "a tfd.Distribution of noise, for a generator that is a network"
@@ -179,7 +179,7 @@ def checked_prior(generator: Any, prior: Any) -> tfd.Distribution:
 
 
 def average(averages: Sequence[tf.Variable], current: Sequence[tf.Variable], share: Any) -> None:
-    """Moves averages by a share of the way to the current values; whole numbers all of it."""
+    """Updates exponential moving averages; integer variables are copied."""
 
     def move(variable: tf.Variable, value: tf.Tensor) -> tf.Operation:
         if not variable.dtype.is_floating:
@@ -199,9 +199,9 @@ def average(averages: Sequence[tf.Variable], current: Sequence[tf.Variable], sha
 
 
 def _copied(part: Any) -> Any:
-    """Returns a copy of a generator or prior; its networks are called averaged."""
+    """Returns a copy of a generator or prior, whose networks are named "averaged"."""
     if isinstance(part, tfd.Distribution):
-        # As a file would have it: TFP's distributions have no deep copies.
+        # By encoding and decoding, because TFP's distributions cannot be deep-copied.
         copied = decode(encode({"generator": part}))["generator"]
     else:
         copied = _copied_network(part)

@@ -1,4 +1,4 @@
-"""The functions behind the signatures of models with latents."""
+"""Signatures of VAEs and GANs for serving."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def vae_signatures(
     prepared: Callable[..., tf.Tensor],
     samples: Callable[..., tf.Tensor],
 ) -> signatures.Functions:
-    """Returns the functions of a VAE.
+    """Returns the functions behind the signatures of a VAE.
 
     Args:
       model: prior, encoder and decoder.
@@ -71,7 +71,7 @@ def vae_signatures(
 
 
 def gan_signatures(model: Players) -> signatures.Functions:
-    """Returns the functions of a GAN, whose generator is the one that samples."""
+    """Returns the functions behind the signatures of a GAN, with its averaged generator."""
     context = []
     if model.context_shape is not None:
         context = [signatures.context_spec(model.context_shape, model.dtype)]

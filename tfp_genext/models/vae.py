@@ -32,7 +32,7 @@ _ONLY_IN_EVALUATION = ("nll", "active_units", "bits_per_dim")
 
 
 class Bounds(NamedTuple):
-    """What a VAE says of each row of a batch, in nats.
+    """Bound and estimates of a VAE for each row of a batch, in nats.
 
     Fields:
       terms: of the objective.
@@ -47,53 +47,52 @@ class Bounds(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class VAE(CheckedModel):
-    """A variational autoencoder: a latent variable model with its approximate posterior.
+    """Variational autoencoder: a latent variable model with its approximate posterior.
 
         model       z ~ p(z),  x ~ p(x | z)          prior and decoder
         posterior   q(z | x) ~ p(z | x)              encoder
         bound       log p(x) >= E_q log p(x | z) - KL(q(z | x) || p(z))
 
-    Encoder and decoder are whatever maps a tensor to a `tfd.Distribution`: a
-    `gx.distributions.Conditional` as a rule, with a flow on top where the posterior or the
-    likelihood is to be one. The prior is any distribution; what it has of trainable variables, as a
-    flow or a `gx.distributions.VampPrior`, is trained along (Kingma and Welling, 2014 [1]).
+    Encoder and decoder are callables from a tensor to a `tfd.Distribution`, usually a
+    `gx.distributions.Conditional`, with a flow on top for a flow posterior or likelihood. The prior
+    may be any distribution. Its trainable variables, such as those of a flow or of a
+    `gx.distributions.VampPrior`, are trained as well (Kingma and Welling, 2014 [1]).
 
-    Latents that are not reparameterised, such as discrete ones, need an objective of several
-    samples, and get the gradients of the score function or of VIMCO.
+    Latents that are not reparameterised, such as discrete ones, need an objective with several
+    samples, and receive score-function or VIMCO gradients.
 
     Metrics, in nats: `negative_elbo`, `reconstruction` and `kl`; in `evaluate` and on validation
     data also `nll`, estimated by importance weighting with `eval_samples` latents, and
-    `active_units`, how many entries of the latent say anything of the data. `predict(x)` gives
-    that estimate of log p(x), `[N]`. A callback that watches one of them has to be told the way,
-    as in `keras.callbacks.EarlyStopping("val_nll", mode="min")`.
+    `active_units`, the number of latent entries that carry information about the data. `predict(x)`
+    returns the estimate of log p(x), `[N]`. Callbacks that monitor a metric need its direction, as
+    in `keras.callbacks.EarlyStopping("val_nll", mode="min")`.
 
-    With `conditional_event_shape` encoder, decoder and, where it takes one, prior are given a
-    context: `fit(c, x)`, `evaluate(c, x)`, `predict((c, x))`, as `DensityModel` does.
+    With `conditional_event_shape` the encoder, the decoder and, if it is conditional, the prior
+    receive a context: `fit(c, x)`, `evaluate(c, x)`, `predict((c, x))`, as in `DensityModel`.
 
     Args:
       encoder: from data `[N, *event]` to q(z | x), of batch shape `[N]`.
       decoder: from latents `[N, *latent]` to p(x | z), of batch shape `[N]`.
       prior: p(z), of batch shape `[]`; or a `Conditional` or conditional flow of a context.
       objective: a bound of `gx.objectives`. Default: `gx.objectives.ELBO()`.
-      preprocessing: a Keras layer that data go through first, called with `training`, such as
-        `gx.layers.Binarize` or `gx.layers.Dequantize`. Samples are taken back by its method
-        `inverse`, if it has one, as `Dequantize` has. Default: none.
+      preprocessing: a Keras layer that is applied to data first, called with `training`, such as
+        `gx.layers.Binarize` or `gx.layers.Dequantize`. Samples are converted back by its method
+        `inverse`, if it has one. Default: none.
       conditional_event_shape: shape of one context event, or a dictionary, tuple or list of them.
         Default: none.
-      eval_samples: latents for each row in the estimates of log p(x), which fewer
-        make too low: ten, by a nat and more. Default: 100.
+      eval_samples: number of latents per row in estimates of log p(x). The estimate is biased
+        downwards, by more than a nat for ten latents. Default: 100.
       bits_per_dim: whether to report `nll` in bits per dimension too. Default: `False`.
       seed: of the latents; an integer. Default: a new one.
-      scale: of the data, as `adapt` learns it: encoder and decoder then see data of mean 0 and
+      scale: scale of the data, set by `adapt`: encoder and decoder then see data of mean 0 and
         standard deviation 1. Default: none.
       **kwargs: further arguments of `keras.Model`, such as `name`.
 
     Raises:
-      TypeError: where encoder, decoder or prior are not what they must be, or not of the model's
-        dtype.
-      ValueError: where shapes do not agree, or the objective does not serve the posterior; in
-        `fit`, for data of another shape, NaN, or, once prepared, outside the support of the
-        decoder's head.
+      TypeError: if encoder, decoder or prior have the wrong type or dtype.
+      ValueError: if shapes do not agree, or the objective does not support the posterior. In `fit`,
+        if data have another shape or NaN entries or, once preprocessed, are outside the support of
+        the decoder's head.
 
     Example:
 
@@ -180,12 +179,12 @@ class VAE(CheckedModel):
 
     @property
     def encoder(self) -> Callable[..., tfd.Distribution]:
-        """What gives the posterior."""
+        """The encoder, which parameterises the posterior."""
         return self._model.encoder
 
     @property
     def decoder(self) -> Callable[..., tfd.Distribution]:
-        """What gives the likelihood."""
+        """The decoder, which parameterises the likelihood."""
         return self._model.decoder
 
     @property
@@ -223,7 +222,7 @@ class VAE(CheckedModel):
         return self._model.likelihood(z, context)
 
     def reconstruct(self, x: Any, conditional_input: Any = None) -> tf.Tensor:
-        """Returns the middle of the likelihood at the middle of the posterior, `[N, *event]`.
+        """Returns reconstructions `[N, *event]`: point estimates of x at point estimates of z.
 
         The middle is the mean; the mode of what has none; a flow's is that of its base, pushed
         forward.
@@ -241,7 +240,7 @@ class VAE(CheckedModel):
     def log_prob(
         self, x: Any, num_samples: int = 100, seed: Any = None, *, conditional_input: Any = None
     ) -> tf.Tensor:
-        """Estimates log p(x) by importance weighting, from below on average.
+        """Estimates log p(x) by importance weighting; biased downwards.
 
             log p(x) ~ log(1/K sum_k p(x, z_k) / q(z_k | x)),   z_k ~ q(z | x)
 
@@ -263,7 +262,7 @@ class VAE(CheckedModel):
         return self._estimate(x, context, tf.constant(num_samples), seed)
 
     def call(self, inputs: Any, training: bool | None = None) -> Bounds:
-        """Returns what the model says of each row, of data or of a pair of contexts and data."""
+        """Returns bounds and estimates for each row of data, or of a pair of contexts and data."""
         context, x = self._check.batch(inputs, None, None)
         x = self.prepared(x, training=bool(training))
         context = context_shapes.cast(self.conditional_event_shape, context, self.variable_dtype)
@@ -280,13 +279,13 @@ class VAE(CheckedModel):
         )
 
     def prepared(self, x: Any, *, training: bool) -> tf.Tensor:
-        """Returns data as the decoder has them."""
+        """Returns preprocessed data, as the decoder models them."""
         if self.preprocessing is not None:
             x = self.preprocessing(x, training=training)
         return tf.cast(x, self._model.events.dtype)
 
     def _check_values(self, x: np.ndarray) -> None:
-        """Raises `ValueError` where data, once prepared, are outside the decoder's support."""
+        """Raises `ValueError` if preprocessed data are outside the decoder's support."""
         refuse = getattr(self.decoder, "check_values", None) or _nothing
         if self.preprocessing is None:
             refuse(x)
@@ -294,7 +293,7 @@ class VAE(CheckedModel):
         knows_its_input = getattr(self.preprocessing, "check_values", None)
         if knows_its_input is not None:
             knows_its_input(x)
-            # What such a layer gives is of one kind: a row shows it.
+            # The outputs of such a layer are of one kind, which one row shows.
             x = x[:1]
         for first in range(0, len(x), _ROWS):
             refuse(self.prepared(x[first : first + _ROWS], training=False).numpy())
@@ -339,7 +338,7 @@ class VAE(CheckedModel):
         return self._known(y_pred.log_prob is not None)
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """Returns the metrics, without those that training says nothing of."""
+        """Returns the metrics, without those that are not updated in training."""
         return self._known(
             not tf.executing_eagerly() or tf.convert_to_tensor(self._nll.count) > 0.0
         )
@@ -358,7 +357,7 @@ class VAE(CheckedModel):
           **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:
-          ValueError: where a loss or metrics are given, or no optimizer.
+          ValueError: if a loss or metrics are given, or no optimizer.
         """
         refuse_losses(loss, kwargs, "the loss is that of `objective`")
         if kwargs.get("metrics") or kwargs.get("weighted_metrics"):
@@ -370,7 +369,7 @@ class VAE(CheckedModel):
     def _export(self, path: Any, **options: Any) -> None:
         functions = vae_signatures(self._model, self.prepared, self._samples)
         if options["jit_compile"]:
-            # A gradient through a loop of unknown length, which XLA does not take.
+            # XLA does not support gradients through loops of unknown length.
             functions.pop("log_prob_and_gradient", None)
         serving.write(path, functions, [self], **options)
 
@@ -421,7 +420,7 @@ class VAE(CheckedModel):
         return tf.function(self._model.estimate, autograph=False, reduce_retracing=True)
 
     def _initialize(self, data: data_lib.Data, batch_size: int) -> data_lib.Data:
-        """Initialises the norms of a prior from latents of the first batch."""
+        """Runs data-dependent initialisation of a flow prior on latents of the first batch."""
         if isinstance(self.prior, keras.layers.Layer) or not conditioning.uninitialized(self.prior):
             return data
         data, (x, y) = data_lib.first_batch(data, batch_size)
@@ -444,7 +443,7 @@ class VAE(CheckedModel):
 
 
 def _nothing(x: np.ndarray) -> None:
-    """Refuses nothing of a decoder whose support is not known."""
+    """Accepts any data if the decoder's support is unknown."""
     del x
 
 

@@ -29,20 +29,20 @@ from tfp_genext.serving.warmup import Warmup
 
 
 def signature_of(method: Callable) -> Callable:
-    """Returns a decorator that shows the signature of Keras' method with a docstring of our own."""
+    """Returns a decorator that gives a method the signature of a Keras method."""
     return functools.wraps(method, assigned=(), updated=())
 
 
 @dataclasses.dataclass(frozen=True)
 class _Evaluation:
-    """Metrics of an `evaluate`, and a digest of the weights that they are of."""
+    """Metrics of an `evaluate`, with a digest of the weights."""
 
     weights: str
     metrics: dict[str, float]
 
 
 class WholeModel(keras.Model):
-    """Base class of models, of TFP objects; saves are atomic.
+    """Base class of models made of TFP objects; saves are atomic.
 
     Subclasses list the Keras layers that their TFP objects hold as `_networks`.
     """
@@ -113,7 +113,7 @@ class WholeModel(keras.Model):
         call = bound_arguments(super().load_weights, (path, *args), kwargs)
         skipped = [id(thing) for thing in call.get("objects_to_skip") or ()]
         optimizers = {n: o for n, o in self._compiled().items() if id(o) not in skipped}
-        # Not those of metrics: workers could read them together only, and may load alone.
+        # Without metrics: workers can read those only together, but may load alone.
         kept = [*self.weights, *hosts.seed_states(self)]
         kept += [v for optimizer in optimizers.values() for v in optimizer.variables]
         with reading(name="filepath"):
@@ -173,7 +173,7 @@ class WholeModel(keras.Model):
 
         Raises:
           ValueError: for another format, or a path without a version.
-          FileExistsError: where the directory exists and `overwrite` is false.
+          FileExistsError: if the directory exists and `overwrite` is false.
           ImportError: for warm-up requests without the extra `serving`.
         """
         if format != "tf_saved_model":
@@ -185,7 +185,7 @@ class WholeModel(keras.Model):
             print(f"SavedModel written to {os.fspath(filepath)}")
 
     def _card(self) -> dict[str, Any]:
-        """Returns what the model card says of the model."""
+        """Returns the model's entries of the model card."""
         metrics = None
         if self._evaluation is not None and self._evaluation.weights == _digest(self.weights):
             metrics = model_card.finite(self._evaluation.metrics)
@@ -198,7 +198,7 @@ class WholeModel(keras.Model):
         }
 
     def _remember_evaluation(self) -> None:
-        """Keeps the metrics as they stand, for as long as the weights do not change."""
+        """Stores the current metrics, which are valid while the weights do not change."""
         results = self.get_metrics_result()
         numbers = {name: float(v) for name, v in results.items() if np.ndim(v) == 0}
         self._evaluation = _Evaluation(_digest(self.weights), numbers)
@@ -220,7 +220,7 @@ class WholeModel(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> WholeModel:
-        # Files from before versions were written have none.
+        # Files of the first versions do not have this entry.
         version = config.get("version")
         with reading(version):
             config_checks.check(config, custom_objects=custom_objects)
@@ -265,11 +265,11 @@ class WholeModel(keras.Model):
         return {name: optimizer for name, optimizer in found.items() if optimizer is not None}
 
     def _optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
-        """Returns the optimizers by the names that `compile` has for them."""
+        """Returns the optimizers by their argument names in `compile`."""
         return {"optimizer": self.optimizer}
 
     def _trained(self) -> dict[str, list[int]]:
-        """Returns which of the model's variables each optimizer was built for."""
+        """Returns the indices of the model's variables that each optimizer was built for."""
         places = {id(variable): i for i, variable in enumerate(self.variables)}
         found = {name: tracking.trained_by(opt) for name, opt in self._optimizers().items()}
         return {n: [places[id(v)] for v in trained] for n, trained in found.items() if trained}
@@ -295,19 +295,19 @@ def _digest(weights: Sequence[keras.Variable]) -> str:
 
 
 def _each_once(variables: Sequence[keras.Variable], places: Sequence[int]) -> list[keras.Variable]:
-    """Returns the variables at some places, of which none is there twice."""
+    """Returns the variables at distinct indices."""
     if len(set(places)) < len(places) or min(places, default=0) < 0:
         raise ValueError(checks.message("trained", "the place of each variable once", places))
     return [variables[place] for place in places]
 
 
 def distinct(things: Iterable[Any]) -> list[Any]:
-    """Returns things without those that came before."""
+    """Removes duplicates, by identity."""
     return list({id(thing): thing for thing in things}.values())
 
 
 def bound_arguments(method: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of a call by name, those of `**kwargs` among them."""
+    """Returns the arguments of a call by name, including those of `**kwargs`."""
     arguments = dict(inspect.signature(method).bind(*args, **kwargs).arguments)
     further = arguments.pop("kwargs", {})
     return {**arguments, **further}
