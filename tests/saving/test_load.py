@@ -185,12 +185,26 @@ def test_an_incomplete_optimizer_is_refused_before_any_weight_is_loaded(name, tm
     for load in (keras.saving.load_model, gx.saving.load_model):
         with pytest.raises(ValueError, match="hold the whole state of the optimizers.*Received"):
             load(path)
+    if name == "no state":
+        return
     other = trained()
     before = [v.numpy() for v in (*other.variables, *other.optimizer.variables)]
     for file in (path, tmp_path / "model.weights.h5"):
         with pytest.raises(ValueError, match="^`filepath` must hold the whole state"):
             other.load_weights(file)
     for variable, value in zip((*other.variables, *other.optimizer.variables), before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_weights_alone_are_loaded_by_a_model_that_has_trained(tmp_path):
+    start, other, path = flow(), trained(), tmp_path / "start.weights.h5"
+    start.save_weights(path)
+    state = [v.numpy() for v in other.optimizer.variables]
+    with pytest.warns(UserWarning, match="Skipping variable loading for optimizer"):
+        other.load_weights(path)
+    for variable, expected in zip(other.weights, start.weights, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), expected.numpy())
+    for variable, value in zip(other.optimizer.variables, state, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
 
 

@@ -104,8 +104,9 @@ class WholeModel(keras.Model):
         Raises:
           TypeError: if `filepath` is not a path.
           FileNotFoundError: if the file does not exist.
-          ValueError: if the file is damaged, holds the weights of another model or not the whole
-            state of the optimizers. All weights are then as they were.
+          ValueError: if the file is damaged, holds the weights of another model or a part of the
+            state of the optimizers. All weights are then as they were. A file without any such
+            state loads the weights alone; Keras warns if the model has trained.
         """
         path = checks.path("filepath", filepath)
         if not os.path.exists(path):
@@ -119,7 +120,7 @@ class WholeModel(keras.Model):
         with reading(name="filepath"):
             with archive.weights(path) as file:
                 if not call.get("skip_mismatch"):
-                    optimizer_state.check(file, optimizers)
+                    optimizer_state.check(file, optimizers, required=False)
             with _unchanged_on_failure(kept):
                 super().load_weights(**call)
 
