@@ -28,7 +28,7 @@ PROGRAMS = {
     "real_nvp": ["--quick", "--json", "real_nvp.json"],
     "maf": ["--quick", "--json", "maf.json"],
     "glow": ["--quick", "--json", "glow.json"],
-    "neural": ["--quick", "--json", "neural.json"],
+    "neural": ["--quick", "--only", "coupled", "--json", "neural.json"],
     "miniboone": [
         "rows.npz",
         *["--flows", "nsf", "naf", "--seeds", "0", "--epochs", "2", "--hidden", "4"],
@@ -226,7 +226,7 @@ def _images() -> dict[str, np.ndarray]:
         ("real_nvp", 26),
         ("maf", 27),
         ("glow", 5),
-        ("neural", 13),
+        ("neural", 4),
         ("latents", 6),
         ("serving", 6),
         ("importing", 1),
