@@ -8,6 +8,18 @@ from typing import Any
 import numpy as np
 
 from tfp_genext.core import checks
+from tfp_genext.core.public_names import module_hooks
+
+__all__ = [
+    "autoregressive_degrees",
+    "checkerboard",
+    "prefix_mask",
+    "random_degrees",
+    "random_order",
+    "reversed_order",
+]
+
+__getattr__, __dir__ = module_hooks(__name__, __all__)
 
 
 def prefix_mask(size: int, num_masked: int) -> np.ndarray:

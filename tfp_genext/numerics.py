@@ -9,6 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 from tfp_genext.core import checks
+from tfp_genext.core.public_names import module_hooks
+
+__all__ = ["bits_per_dim", "log_softplus", "soft_bound"]
+
+__getattr__, __dir__ = module_hooks(__name__, __all__)
 
 
 def soft_bound(x: tf.Tensor, bound: float) -> tf.Tensor:

@@ -12,8 +12,7 @@ MODULES = [getattr(gx, name) for name in gx.__all__ if not name.startswith("_")]
 def test_dir_lists_the_public_names_alone():
     assert dir(gx) == sorted(gx.__all__)
     for module in MODULES:
-        if hasattr(module, "__all__"):
-            assert dir(module) == sorted(module.__all__)
+        assert dir(module) == sorted(module.__all__)
 
 
 def test_internal_modules_are_still_imported():

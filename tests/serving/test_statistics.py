@@ -13,7 +13,7 @@ from scipy import stats
 
 import tfp_genext as gx
 from tfp_genext import serving
-from tfp_genext.serving import statistics
+from tfp_genext.serving import saved_model, statistics
 from tfp_genext.serving.signatures import DensityFunctions
 
 tfb = tfp.bijectors
@@ -120,7 +120,7 @@ STATISTICS = ("mean", "stddev", "quantile")
 def _traced(model, *names):
     """The functions behind some signatures, as an export traces them."""
     functions = DensityFunctions(model.distribution, model.conditional_event_shape).by_name()
-    return serving.traced({name: functions[name] for name in names if name in functions}, None)
+    return saved_model.traced({name: functions[name] for name in names if name in functions}, None)
 
 
 def _regression(head):
@@ -197,7 +197,7 @@ def test_gradients_are_those_of_finite_differences(recipe, tmp_path):
     registry.perturb(flow, size=0.3)
     functions = DensityFunctions(flow, (2,)).by_name()
     some = {name: functions[name] for name in ("sample", "log_prob_and_gradient")}
-    serving.write(
+    saved_model.write(
         tmp_path / "1", some, [flow], overwrite=False, jit_compile=None, warmup=(), card={}
     )
     # By Python's loader, which does not take wrong shapes of gradients that the C++ loader takes.

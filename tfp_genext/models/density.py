@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import numerics, serving
+from tfp_genext import numerics
 from tfp_genext.core import checks, context_shapes, hosts, tracking
 from tfp_genext.core.column_moments import ColumnMoments
 from tfp_genext.distributions import Conditional, adaptation, contexts
@@ -20,6 +20,7 @@ from tfp_genext.layers.preprocessing import apply_inverse
 from tfp_genext.models import data as data_lib
 from tfp_genext.models import losses, network_checks
 from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses, require_optimizer
+from tfp_genext.serving import saved_model
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
@@ -101,7 +102,7 @@ class DensityModel(CheckedModel):
         conditional_event_shape: Any = None,
         **kwargs: Any,
     ) -> None:
-        serving.check_servable(distribution)
+        saved_model.check_servable(distribution)
         super().__init__(autocast=False, **kwargs)
         self._distribution = distribution
         self._events = contexts.of(distribution).event_spec
@@ -264,7 +265,7 @@ class DensityModel(CheckedModel):
         if self._awaits_contexts:
             expected = "given, or the network built, before an export"
             raise ValueError(checks.message("conditional_event_shape", expected, None))
-        serving.export(
+        saved_model.export(
             self.distribution,
             path,
             conditional_event_shape=self._check.conditional_event_shape,

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import objectives, serving
+from tfp_genext import objectives
 from tfp_genext.bijectors import conditioning
 from tfp_genext.core import checks, context_shapes, tracking
 from tfp_genext.distributions.initialization import initialize
@@ -18,6 +18,7 @@ from tfp_genext.models import losses, noise, players
 from tfp_genext.models.checked import CheckedModel, refuse_losses, require_optimizer
 from tfp_genext.models.served import gan_signatures
 from tfp_genext.models.whole import distinct
+from tfp_genext.serving import saved_model
 
 # Steps after which the average has left the first weights behind.
 _WARM_UP = 10.0
@@ -436,7 +437,7 @@ class GAN(CheckedModel):
         }
 
     def _export(self, path: Any, **options: Any) -> None:
-        serving.write(path, gan_signatures(self._shown), [self], **options)
+        saved_model.write(path, gan_signatures(self._shown), [self], **options)
 
     def _arguments_for_file(self) -> dict[str, Any]:
         return {

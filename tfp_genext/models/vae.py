@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_genext import bijectors, numerics, objectives, serving
+from tfp_genext import bijectors, numerics, objectives
 from tfp_genext.bijectors import conditioning
 from tfp_genext.core import checks, context_shapes, hosts, tracking
 from tfp_genext.core.column_moments import ColumnMoments
@@ -25,6 +25,7 @@ from tfp_genext.models.checked import CheckedModel, checked_layer, refuse_losses
 from tfp_genext.models.latent import LatentModel, middle
 from tfp_genext.models.served import vae_signatures
 from tfp_genext.models.whole import distinct
+from tfp_genext.serving import saved_model
 
 # How many rows of data are prepared at once to be looked at.
 _ROWS = 1000
@@ -143,7 +144,7 @@ class VAE(CheckedModel):
         scale: bijectors.Standardize | None = None,
         **kwargs: Any,
     ) -> None:
-        serving.check_servable(prior, "prior")
+        saved_model.check_servable(prior, "prior")
         super().__init__(autocast=False, **kwargs)
         self.objective = _checked_objective(objective)
         self.eval_samples = checks.positive_int("eval_samples", eval_samples)
@@ -371,7 +372,7 @@ class VAE(CheckedModel):
         if options["jit_compile"]:
             # XLA does not support gradients through loops of unknown length.
             functions.pop("log_prob_and_gradient", None)
-        serving.write(path, functions, [self], **options)
+        saved_model.write(path, functions, [self], **options)
 
     def _arguments_for_file(self) -> dict[str, Any]:
         return {

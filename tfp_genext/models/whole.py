@@ -15,7 +15,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfp_genext import serving
 from tfp_genext._version import __version__
 from tfp_genext.core import checks, hosts, tracking
 from tfp_genext.saving import archive, files, optimizer_state
@@ -24,7 +23,7 @@ from tfp_genext.saving.errors import reading
 from tfp_genext.saving.keras_layers import refuse_lambdas
 from tfp_genext.saving.reader import decode
 from tfp_genext.saving.writer import encode
-from tfp_genext.serving import model_card
+from tfp_genext.serving import model_card, saved_model
 from tfp_genext.serving.warmup import Warmup
 
 
@@ -179,7 +178,7 @@ class WholeModel(keras.Model):
         """
         if format != "tf_saved_model":
             raise ValueError(checks.message("format", "'tf_saved_model'", format))
-        serving.check_path("filepath", filepath, overwrite=overwrite)
+        saved_model.check_path("filepath", filepath, overwrite=overwrite)
         options = {"overwrite": overwrite, "jit_compile": jit_compile, "warmup": warmup}
         self._export(filepath, card={**self._card(), **model_card.checked(card)}, **options)
         if verbose is not False:
@@ -206,7 +205,7 @@ class WholeModel(keras.Model):
 
     @abc.abstractmethod
     def _export(self, path: Any, **options: Any) -> None:
-        """Writes the SavedModel; the options are those of `serving.write`."""
+        """Writes the SavedModel; the options are those of `saved_model.write`."""
 
     def get_config(self) -> dict[str, Any]:
         return {
