@@ -156,7 +156,7 @@ class DensityModel(CheckedModel):
 
         Args:
           x: events `[N, *event_shape]`.
-          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+          conditional_input: contexts, if the model is conditional.
 
         Returns:
           Log-densities `[N]`.

@@ -342,7 +342,7 @@ class GAN(CheckedModel):
 
         Args:
           x: data or samples `[N, *event]`.
-          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+          conditional_input: contexts, if the model is conditional.
 
         Raises:
           ValueError: for data of another shape, or a context not wanted.
@@ -354,7 +354,7 @@ class GAN(CheckedModel):
 
         Args:
           x: data or samples `[N, *event]`.
-          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+          conditional_input: contexts, if the model is conditional.
 
         Raises:
           NotImplementedError: if the generator is a network, which has no density.

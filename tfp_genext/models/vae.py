@@ -198,7 +198,7 @@ class VAE(CheckedModel):
 
         Args:
           x: data `[N, *event]`.
-          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+          conditional_input: contexts, if the model is conditional.
 
         Raises:
           ValueError: for data of another shape or outside the support, or a context not wanted.
@@ -210,7 +210,7 @@ class VAE(CheckedModel):
 
         Args:
           z: latents `[N, *latent]`.
-          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+          conditional_input: contexts, if the model is conditional.
 
         Raises:
           ValueError: for latents of another shape, or a context not wanted.
@@ -230,7 +230,7 @@ class VAE(CheckedModel):
 
         Args:
           x: data `[N, *event]`.
-          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+          conditional_input: contexts, if the model is conditional.
         """
         z = middle(self.encode(x, conditional_input))
         return middle(self.decode(z, conditional_input))
@@ -249,7 +249,7 @@ class VAE(CheckedModel):
           x: data `[N, *event]`.
           num_samples: K; thousands give the figures of papers. Default: 100.
           seed: a pair of integers, stateless; an integer s means `[0, s]`. Default: a new seed.
-          conditional_input: contexts `[N, *conditional_event_shape]` of a conditional model.
+          conditional_input: contexts, if the model is conditional.
 
         Returns:
           Estimates `[N]`, in nats.

@@ -1,4 +1,4 @@
-"""Convolutions that see what comes before a pixel: the rows above it, and its own row."""
+"""Causal convolutions: over the rows above a pixel, and over its own row."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tfp_genext.networks.shared import convolved
 
 
 class AboveConv(keras.layers.Layer):
-    """A convolution over rows above a pixel, as wide to the right as to the left.
+    """Convolution over the rows above a pixel, symmetric in width.
 
     Args:
       filters: number of channels that it returns.
       reach: how many rows up, and how many columns to either side.
       strict: whether the pixel's own row is left out. Default: `True`.
       use_bias: whether to add a bias. Default: `True`.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class AboveConv(keras.layers.Layer):
 
     @property
     def rows(self) -> int:
-        """How many rows are seen at once."""
+        """Number of rows in the receptive field."""
         return self.reach if self.strict else self.reach + 1
 
     def build(self, x_shape: tuple) -> None:
@@ -56,7 +56,7 @@ class AboveConv(keras.layers.Layer):
         return self.of_rows(tf.pad(seen, [[0, 0], [self.reach, 0], [0, 0], [0, 0]]))
 
     def of_rows(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns `[N, h + 1, W, filters]` of `rows + h` rows."""
+        """Returns the outputs `[N, h + 1, W, filters]` for `rows + h` input rows."""
         around = [[0, 0], [0, 0], [self.reach, self.reach], [0, 0]]
         kernel = tf.cast(self.kernel, x.dtype)
         y = convolved(tf.pad(x, around), kernel)
@@ -64,7 +64,7 @@ class AboveConv(keras.layers.Layer):
 
 
 class BesideConv(keras.layers.Layer):
-    """A convolution over a pixel and those to its left, with masks for the channels of the pixel.
+    """Masked convolution over a pixel and the pixels to its left.
 
     Channels are in `groups`, one for each channel of the image, side by side: what it returns in
     group g depends at the pixel itself on groups up to g, or up to g - 1 if `strict`.
@@ -76,7 +76,7 @@ class BesideConv(keras.layers.Layer):
       strict: whether a group does not see itself. Default: `False`.
       use_bias: whether to add a bias. Default: `True`.
       kernel_initializer: Keras initializer. Default: `"glorot_uniform"`.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class BesideConv(keras.layers.Layer):
         return y + tf.cast(self.bias, x.dtype) if self.use_bias else y
 
     def of_pixel(self, seen: Sequence[tf.Tensor], group: int) -> tf.Tensor:
-        """Returns one group, `[N, filters / groups]`, of a pixel.
+        """Returns the outputs of one group at a pixel, `[N, filters / groups]`.
 
         Args:
           seen: what the pixels to the left hold, `[N, reach * C]`, and then the pixel's own groups
@@ -145,18 +145,18 @@ class BesideConv(keras.layers.Layer):
 
 
 def gated(x: tf.Tensor, groups: int) -> tf.Tensor:
-    """Returns tanh(a) * sigmoid(b) of `[..., 2 * F]`, whose groups hold a and b side by side."""
+    """Returns the gated activation tanh(a) * sigmoid(b) of `[..., 2 * F]`."""
     a, b = halves(x, groups)
     return joined(tf.tanh(a) * tf.sigmoid(b))
 
 
 def halves(x: tf.Tensor, groups: int, number: int = 2) -> list[tf.Tensor]:
-    """Returns the parts of each group of `[..., number * F]`, each `[..., groups, F / groups]`."""
+    """Splits each group of `[..., number * F]` into parts `[..., groups, F / groups]`."""
     shape = tf.concat([tf.shape(x)[:-1], [groups, number, x.shape[-1] // (groups * number)]], 0)
     return tf.unstack(tf.reshape(x, shape), num=number, axis=-2)
 
 
 def joined(x: tf.Tensor) -> tf.Tensor:
-    """Returns `[..., groups, f]` as `[..., groups * f]`."""
+    """Joins groups: `[..., groups, f]` to `[..., groups * f]`."""
     size = x.shape[-2] * x.shape[-1]
     return tf.reshape(x, tf.concat([tf.shape(x)[:-2], [size]], axis=0))

@@ -16,7 +16,7 @@ from tfp_genext.networks.shared import convolved, flat_context, from_keras, in_s
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class WeightNormConv(keras.layers.Layer):
-    """Convolution whose kernel is kept as direction and length.
+    """Weight-normalised convolution: the kernel is a direction times a length.
 
         y = conv(x, gain * v / ||v||) + bias,    ||v|| taken for each output channel
 
@@ -29,7 +29,7 @@ class WeightNormConv(keras.layers.Layer):
       edge_padding: whether the network is shown where the image ends, by a channel of ones in the
         padding, as in Glow, rather than by zeros alone. Default: `False`.
       gain: length of a kernel at the start; 0 for a layer that starts at zero. Default: 1.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
 
     Call arguments:
       x: `[N, H, W, C]`.
@@ -100,7 +100,7 @@ class WeightNormConv(keras.layers.Layer):
         return convolved(x, kernel[:, :, :channels], "SAME") + border
 
     def _border(self, shape: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Returns what the channel of ones in the padding gives, and the bias, `[1, H, W, F]`.
+        """Returns the contribution of the padding's channel of ones, and the bias, `[1, H, W, F]`.
 
         It is the same for all images of a batch: computed apart, it costs next to nothing.
         """
@@ -142,12 +142,11 @@ class ConvNet(keras.layers.Layer):
       edge_padding: as in `WeightNormConv`. Default: `True`.
       conditional_event_shape: shape of one context event; `None`, the default, for no context.
       unstacked: whether to return the parameters along the last axis as a tuple. Default: `False`.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
 
     Call arguments:
       x: `[N, H, W, C]`.
-      conditional_input: `[N, *conditional_event_shape]`, required exactly where
-        `conditional_event_shape` is given.
+      conditional_input: `[N, *conditional_event_shape]`, if given.
 
     Returns:
       Parameters `[N, H, W, *params_shape]`, or `params_shape[-1]` tensors
@@ -208,7 +207,7 @@ class ConvNet(keras.layers.Layer):
             yield self._conv(self.hidden_channels, kernel_size=3 if self.num_blocks else 1)
 
     def _context_layer(self) -> keras.layers.Dense:
-        """Returns what adds the context to the first layer; the last one starts at zero."""
+        """Returns the projection of the context, which is added to the first layer."""
         units, start = self.hidden_channels, "glorot_uniform"
         if units is None:
             units, start = math.prod(self.params_shape), "zeros"

@@ -12,7 +12,7 @@ from tfp_genext.core import replicas
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class Dropout(keras.layers.Layer):
-    """Leaves out some units in training, as `keras.layers.Dropout` does.
+    """Dropout layer with the behaviour of `keras.layers.Dropout`.
 
     The generator of its random numbers is the one that is fast under XLA too, and replicas of
     `tf.distribute` leave out what one device would.
@@ -20,7 +20,7 @@ class Dropout(keras.layers.Layer):
     Args:
       rate: share of units that are left out.
       rows_axis: along which the rows of a batch stand, 0 or 1. Default: 0.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
     """
 
     def __init__(self, rate: float, *, rows_axis: int = 0, **kwargs: Any) -> None:

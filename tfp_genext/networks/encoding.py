@@ -1,4 +1,4 @@
-"""How a network sees an entry of an event: as it is, in a range, or as one of several classes."""
+"""Encodings of the entries of an event: unchanged, scaled from a range, or one-hot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfp_genext.core import checks
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """Entries from `low` to `high` become numbers from -1 to 1; without a range they stay.
+    """Scales entries from [low, high] to [-1, 1]; unchanged without a range.
 
     Args:
       low: smallest entry.
@@ -25,11 +25,11 @@ class Encoding:
 
     @property
     def size(self) -> int:
-        """How many numbers an entry becomes."""
+        """Number of inputs per entry."""
         return 1
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns what the network sees of entries `[D, ...]`, `[D * size, ...]`."""
+        """Returns the inputs `[D * size, ...]` for entries `[D, ...]`."""
         if (self.low, self.high) == (-1.0, 1.0):
             return x
         return (x - self.low) * (2.0 / (self.high - self.low)) - 1.0
@@ -37,17 +37,17 @@ class Encoding:
 
 @dataclasses.dataclass(frozen=True)
 class OneHot:
-    """Entries from 0 to `num_classes - 1` become vectors with a single 1."""
+    """One-hot encoding of entries from 0 to `num_classes - 1`."""
 
     num_classes: int
 
     @property
     def size(self) -> int:
-        """How many numbers an entry becomes."""
+        """Number of inputs per entry."""
         return self.num_classes
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns what the network sees of entries `[D, N]`, `[D * num_classes, N]`."""
+        """Returns the inputs `[D * num_classes, N]` for entries `[D, N]`."""
         classes = tf.one_hot(tf.cast(x, tf.int32), self.num_classes, axis=1, dtype=x.dtype)
         return tf.reshape(classes, [x.shape[0] * self.num_classes, tf.shape(x)[1]])
 

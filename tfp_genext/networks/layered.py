@@ -1,4 +1,4 @@
-"""What PixelCNN and PixelRNN share: masked layers, what a context adds, and the last layers."""
+"""Common parts of PixelCNN and PixelRNN: masked layers, contexts and last layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfp_genext.networks.raster import Pixel, RasterNetwork
 
 
 class LayeredNetwork(RasterNetwork):
-    """A network of images in layers of one width; abstract.
+    """Base class of image networks whose layers have the same width.
 
     Args:
       image_shape: `[H, W, C]`.
@@ -53,19 +53,19 @@ class LayeredNetwork(RasterNetwork):
         return AboveConv(filters, reach, dtype=self.dtype_policy, **options)
 
     def _from_context(self, units: int) -> list[keras.layers.Dense]:
-        """Returns what adds a context to a layer: one where there is a context, none else."""
+        """Returns the projections of the context: one layer, or none without a context."""
         if self.conditional_event_shape is None:
             return []
         return [keras.layers.Dense(units, use_bias=False, dtype=self.dtype_policy)]
 
     def _params(self, h: tf.Tensor) -> tf.Tensor:
-        """Returns what the last layers make of the others."""
+        """Returns the parameters: the last layers applied to the hidden maps."""
         for layer in self.last:
             h = layer(tf.nn.relu(h))
         return h
 
     def _params_of_pixel(self, pixel: Pixel, h: tf.Tensor, stream: int) -> tf.Tensor:
-        """Returns the same of a pixel's channel; the last layers' streams begin at `stream`."""
+        """Returns the parameters of one channel; `stream` is the first of the last layers."""
         for i, layer in enumerate(self.last, start=stream):
             h = pixel.through(i, layer, tf.nn.relu(h))
         return h
@@ -86,7 +86,7 @@ def with_context(
     *,
     batch_axis: int = 0,
 ) -> tf.Tensor:
-    """Returns `[..., F]` with what a context `[N, C]` adds, where there is one.
+    """Adds the projection of a context `[N, C]` to `[..., F]`, if there is a context.
 
     Args:
       x: numbers, N of them along the batch axis.
@@ -102,5 +102,5 @@ def with_context(
 
 
 def next_window(rows: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
-    """Returns the rows `[N, R, W, C]` above a row, one row further down."""
+    """Moves the window of rows `[N, R, W, C]` down by one row."""
     return tf.concat([rows[:, 1:], row[:, tf.newaxis]], axis=1)

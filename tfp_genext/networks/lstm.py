@@ -1,4 +1,4 @@
-"""LSTMs over maps: the states of all places of a line at once, line after line."""
+"""LSTMs over feature maps: all positions of a line at once, line by line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GATES = 4
 
 
 class MapLSTM(keras.layers.Layer):
-    """An LSTM whose states see those of the line before, at places around their own.
+    """LSTM over lines: the state at a position depends on nearby states of the previous line.
 
         z_t(p) = x_t(p) + sum_s K_s h_(t-1)(p - s)               s in shifts; zero beyond the line
         o, f, i = sigmoid(z)[:3],   g = tanh(z)[3]
@@ -30,7 +30,7 @@ class MapLSTM(keras.layers.Layer):
       filters: size of a state, a multiple of `groups`.
       shifts: where a state looks: at the place itself for 0, one place before it for 1.
       groups: number of groups in which channels stand side by side. Default: 1.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class MapLSTM(keras.layers.Layer):
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
 
     def call(self, x: Any) -> Any:
-        """Returns the states h `[T, N, P, filters]` for what the input adds to the gates.
+        """Returns the states h `[T, N, P, filters]` for the input's terms of the gates.
 
         Args:
           x: `[T, N, P, 4 * filters]`; each group holds its gates side by side.
@@ -57,11 +57,11 @@ class MapLSTM(keras.layers.Layer):
         )
 
     def of_line(self, h: tf.Tensor) -> tf.Tensor:
-        """Returns what states `[N, P, filters]` add to the gates of the next line."""
+        """Returns the recurrent terms of the next line's gates, for states `[N, P, filters]`."""
         return _product(_seen(h, self.shifts), self._flat(h.dtype))
 
     def of_shift(self, h: tf.Tensor, shift: int, group: int | None = None) -> tf.Tensor:
-        """Returns what states add to the gates of the places that look at them by one shift.
+        """Returns the recurrent terms of the gates for one shift.
 
         Args:
           h: states `[..., filters]`.
@@ -74,7 +74,7 @@ class MapLSTM(keras.layers.Layer):
         return tf.tensordot(h, kernel, 1)
 
     def along(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns states `[N, P, filters]` of a line, place after place, by shift 0 alone.
+        """Runs along a line, position by position, with shift 0 only; returns `[N, P, filters]`.
 
         Args:
           x: what is known of the gates, `[N, P, 4 * filters]`.
@@ -89,20 +89,20 @@ class MapLSTM(keras.layers.Layer):
 
 
 def by_gate(x: tf.Tensor, groups: int) -> tf.Tensor:
-    """Returns `[..., 4 * F]`, whose groups hold their gates side by side, gate by gate."""
+    """Reorders `[..., 4 * F]` from group by group to gate by gate."""
     if groups == 1:
         return x
     return tf.concat([joined(part) for part in halves(x, groups, GATES)], axis=-1)
 
 
 def step(z: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns states h and c `[..., F]` after a step, of gates `[..., 4 * F]`, gate by gate."""
+    """Returns the states h and c `[..., F]` after a step, for gates `[..., 4 * F]`."""
     moved = _moved(z, c)
     return moved.h, moved.c
 
 
 class _Moved(NamedTuple):
-    """A step, and what its derivative needs."""
+    """Results of a step that its gradient needs."""
 
     h: tf.Tensor
     c: tf.Tensor
@@ -122,7 +122,7 @@ def _moved(z: tf.Tensor, c: tf.Tensor) -> _Moved:
 
 
 def _moved_back(m: _Moved, dh: tf.Tensor, dc: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns derivatives by z and by the c before, of those by h and c."""
+    """Returns the gradients of the gates and the previous c, given those of h and c."""
     o, f, i = tf.split(m.open, 3, axis=-1)
     dc += _of_tanh(m.bounded, dh * o)
     of_gates = [_of_sigmoid(o, dh * m.bounded), _of_sigmoid(f, dc * m.before)]
@@ -131,17 +131,17 @@ def _moved_back(m: _Moved, dh: tf.Tensor, dc: tf.Tensor) -> tuple[tf.Tensor, tf.
 
 
 def _of_tanh(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-    """Returns dy * (1 - y**2), as one operation."""
+    """Returns dy * (1 - y**2) in one operation."""
     return tf.raw_ops.TanhGrad(y=y, dy=dy)
 
 
 def _of_sigmoid(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-    """Returns dy * y * (1 - y), as one operation."""
+    """Returns dy * y * (1 - y) in one operation."""
     return tf.raw_ops.SigmoidGrad(y=y, dy=dy)
 
 
 def _scan(x: tf.Tensor, kernel: tf.Tensor, shifts: Sequence[int]) -> tf.Tensor:
-    """Returns states h `[T, N, P, F]` of inputs to the gates `[T, N, P, 4 * F]`, gate by gate."""
+    """Returns the states h `[T, N, P, F]` for inputs of the gates `[T, N, P, 4 * F]`."""
 
     @tf.custom_gradient
     def run(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
@@ -159,13 +159,13 @@ def _scan(x: tf.Tensor, kernel: tf.Tensor, shifts: Sequence[int]) -> tf.Tensor:
 
 
 def _once(gradient: tf.Tensor) -> tf.Tensor:
-    """Returns a derivative that has none, so that nobody takes a wrong one for it."""
+    """Marks the gradient as not differentiable."""
     message = "The LSTM of this package has no second derivative."
     return tf.raw_ops.PreventGradient(input=gradient, message=message)
 
 
 def _forward(x: tf.Tensor, kernel: tf.Tensor, shifts: Sequence[int]) -> _Moved:
-    """Returns all steps, `[T, N, P, ...]`."""
+    """Returns the results of all steps, `[T, N, P, ...]`."""
     start = tf.zeros_like(x[0, ..., : x.shape[-1] // GATES])
 
     def one(t: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tuple[tuple, _Moved]:
@@ -178,7 +178,7 @@ def _forward(x: tf.Tensor, kernel: tf.Tensor, shifts: Sequence[int]) -> _Moved:
 
 
 def _backward(lines: _Moved, dh: tf.Tensor, kernel: tf.Tensor, shifts: Sequence[int]) -> tf.Tensor:
-    """Returns derivatives by all z, `[T, N, P, 4 * F]`, of those by h."""
+    """Returns the gradients of all gates, `[T, N, P, 4 * F]`, given those of h."""
     start = tf.zeros_like(dh[0])
 
     def one(t: tf.Tensor, later: tf.Tensor, dc: tf.Tensor) -> tuple[tuple, tuple]:
@@ -193,7 +193,7 @@ def _backward(lines: _Moved, dh: tf.Tensor, kernel: tf.Tensor, shifts: Sequence[
 def _loop(
     one: Callable, state: tuple, sizes: Sequence[int], like: tf.Tensor, order: range
 ) -> list[tf.Tensor]:
-    """Returns what a step gives for each line, stacked.
+    """Runs a step for each line and stacks the results.
 
     Args:
       one: from the number of a line and the state to the next state and what is kept.
@@ -220,23 +220,23 @@ def _loop(
 
 
 def _product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Returns `[..., B]` of `[..., A]` and `[A, B]`, as one product."""
+    """Multiplies `[..., A]` by `[A, B]` in one matrix product."""
     y = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
     return tf.reshape(y, [-1, *x.shape[1:-1], kernel.shape[-1]])
 
 
 def _seen(h: tf.Tensor, shifts: Sequence[int]) -> tf.Tensor:
-    """Returns states at places around each, side by side: `[..., P, F]` as `[..., P, S * F]`."""
+    """Concatenates the neighbours' states: `[..., P, F]` to `[..., P, S * F]`."""
     return tf.concat([_shifted(h, s) for s in shifts], axis=-1)
 
 
 def _seen_back(d: tf.Tensor, shifts: Sequence[int]) -> tf.Tensor:
-    """Returns derivatives by states of those by what is seen of them."""
+    """Returns the gradients of states, given those of the neighbours' concatenation."""
     return tf.add_n([_shifted(p, -s) for s, p in zip(shifts, tf.split(d, len(shifts), axis=-1))])
 
 
 def _shifted(x: tf.Tensor, by: int) -> tf.Tensor:
-    """Returns `[..., P, F]` so that place p holds what place p - by held, zero beyond."""
+    """Shifts `[..., P, F]` by `by` positions, with zeros at the end."""
     if by == 0:
         return x
     places = x.shape[-2]

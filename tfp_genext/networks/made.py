@@ -1,4 +1,4 @@
-"""MADE: a masked network whose parameters for one dimension depend on earlier ones only."""
+"""MADE: a masked network whose parameters for a dimension depend on earlier dimensions only."""
 
 from __future__ import annotations
 
@@ -54,17 +54,15 @@ class MADE(keras.layers.Layer):
         none.
       num_classes: number of classes of a dimension, which the network then sees as vectors with a
         single 1. Default: none, for numbers.
-      input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
-        they are.
+      input_range: `(low, high)`, scaled to [-1, 1]. Default: no scaling.
       conditional_event_shape: shape of one context event; `None`, the default, for no context.
       unstacked: whether to return the parameters as `params_size` tensors `[N, D]`, which is what
         bijectors take. Default: `False`.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
 
     Call arguments:
       x: `[N, D]`.
-      conditional_input: `[N, *conditional_event_shape]`, required exactly where
-        `conditional_event_shape` is given.
+      conditional_input: `[N, *conditional_event_shape]`, if given.
       mask_index: which mask, an integer, or a tensor of one, with which no product is left out.
         Default: 0.
 
@@ -212,7 +210,7 @@ class MADE(keras.layers.Layer):
         return tuple(tf.unstack(params)) if self.unstacked else tf.transpose(params, [1, 2, 0])
 
     def _hidden(self, sums: tf.Tensor) -> tf.Tensor:
-        """Returns hidden units of their sums, of which a call in training leaves out some."""
+        """Returns the hidden units of a layer, after activation and dropout."""
         h = self.activation(sums)
         for layer in self.dropout_layers:
             h = layer(h)
@@ -220,7 +218,7 @@ class MADE(keras.layers.Layer):
 
     @property
     def solves(self) -> bool:
-        """Whether `solve` inverts `call`: not so in a subclass with a `call` of its own."""
+        """Whether `solve` inverts `call`; not if a subclass overrides `call`."""
         return type(self).call is MADE.call
 
     def solve(
@@ -297,7 +295,7 @@ class MADE(keras.layers.Layer):
             )
 
     def _offsets(self, conditional_input: Any) -> list[tf.Tensor]:
-        """Returns what is added in each layer: bias `[H, 1]`, or bias and context `[H, N]`."""
+        """Returns the offsets of each layer: bias `[H, 1]`, or bias and context `[H, N]`."""
         biases = [tf.convert_to_tensor(bias)[:, tf.newaxis] for bias in self.biases]
         context = flat_context(conditional_input, self.conditional_event_shape)
         if context is None:

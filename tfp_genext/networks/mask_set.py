@@ -1,4 +1,4 @@
-"""The masks of a MADE: an order of the dimensions and degrees of the hidden units for each."""
+"""Masks of a MADE: for each, an order of the dimensions and degrees of the hidden units."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Masks:
         return x if order is None else tf.gather(x, order, axis=1)
 
     def unsorted(self, mask: int, x: tf.Tensor) -> tf.Tensor:
-        """Returns `[..., D]` with the dimensions, in the order of a mask, where they belong."""
+        """Restores the original order of dimensions that are in the order of a mask."""
         return x if self.orders[mask] is None else tf.gather(x, self.positions(mask), axis=-1)
 
     def positions(self, mask: int) -> np.ndarray:
@@ -69,7 +69,7 @@ class Masks:
     def sorted_weights(
         self, mask: int, kernels: list[tf.Tensor], offsets: list[tf.Tensor]
     ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        """Returns matrices, and what is added in each layer, with units sorted for a mask."""
+        """Returns the matrices and offsets of each layer with units sorted for a mask."""
         if self.hidden is None:
             return kernels, offsets
         units = self._units(mask)
@@ -97,7 +97,7 @@ class Masks:
         activation: Callable,
         inputs: tf.Tensor,
     ) -> tf.Tensor:
-        """Returns the parameters `[params_size, N, D]` under a mask that is not known yet.
+        """Returns the parameters `[params_size, N, D]` for a mask index that is a tensor.
 
         Nothing is sorted, and no product left out.
 
@@ -126,7 +126,7 @@ class Masks:
         return tf.matmul(kernel * visible, h, transpose_a=True)
 
     def _tables(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns degrees of what a matrix multiplies, and limits of where it leads, by mask."""
+        """Returns the degrees of the inputs and outputs of a matrix, for each mask."""
         seen, limits = [], []
         for mask, structure in enumerate(self.structures):
             units = self._units(mask) if self.hidden is not None else None
@@ -141,7 +141,7 @@ class Masks:
 
 
 def _back(values: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Returns values of sorted units by the units that they belong to."""
+    """Returns values of sorted units in the original order of the units."""
     found = np.empty_like(values)
     found[units] = values
     return found

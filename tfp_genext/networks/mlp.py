@@ -29,12 +29,11 @@ class MLP(keras.layers.Layer):
       conditional_event_shape: shape of one context event; `None`, the default, for no context.
       unstacked: whether to return the parameters along the last axis as a tuple, which spares a
         conditioner strided copies. Default: `False`.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
 
     Call arguments:
       x: `[N, D]`.
-      conditional_input: `[N, *conditional_event_shape]`, required exactly where
-        `conditional_event_shape` is given.
+      conditional_input: `[N, *conditional_event_shape]`, if given.
 
     Returns:
       Parameters `[N, *params_shape]`, or `params_shape[-1]` tensors `[N, *params_shape[:-1]]`.

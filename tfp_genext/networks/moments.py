@@ -1,4 +1,4 @@
-"""Means and variances that are remembered."""
+"""Moving averages of means and variances."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfp_genext.core import checks, replicas
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class MovingMoments(keras.layers.Layer):
-    """Mean and variance of each channel: of the batch in training, remembered ones else.
+    """Mean and variance of each channel: of the batch in training, moving averages otherwise.
 
     In training, as Keras says it is, the moments are those of the batch, and the remembered ones
     move towards them:
@@ -23,7 +23,7 @@ class MovingMoments(keras.layers.Layer):
 
     Args:
       momentum: in [0, 1). Default: 0.99.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
 
     Call arguments:
       x: `[..., C]`.
@@ -71,7 +71,7 @@ class MovingMoments(keras.layers.Layer):
         return mean, variance
 
     def remembered(self) -> tuple[Any, Any]:
-        """Returns the remembered mean and variance, each `[C]`."""
+        """Returns the moving averages of mean and variance, each `[C]`."""
         return tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
 
     def get_config(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tfp_genext.networks.raster import Pixel, Stream
 
 
 class _Convolutional(LayeredNetwork):
-    """What both kinds of PixelCNN share; abstract."""
+    """Base class of both kinds of PixelCNN."""
 
     def __init__(
         self, image_shape: Sequence[int], params_size: int, *, kernel_size: int = 3, **kwargs: Any
@@ -29,7 +29,7 @@ class _Convolutional(LayeredNetwork):
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class PixelCNN(_Convolutional):
-    """Gated PixelCNN: two stacks of masked convolutions, which see all pixels before a pixel.
+    """Gated PixelCNN: two stacks of masked convolutions without a blind spot.
 
         v_l = gate(a_l),   a_l = conv(v_(l-1), rows above) + c V_l
         h_l = h_(l-1) + map(gate(conv(h_(l-1), pixels to the left) + map(a_l)))
@@ -50,21 +50,19 @@ class PixelCNN(_Convolutional):
       filters: width of the layers, a multiple of C.
       kernel_size: odd, at least 3. Default: 3.
       first_kernel_size: of the first layer, odd, at least 3. Default: 7.
-      input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
-        they are.
+      input_range: `(low, high)`, scaled to [-1, 1]. Default: no scaling.
       conditional_event_shape: shape of one context event, which each layer sees. Default: none.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
 
     Call arguments:
       x: `[N, H, W, C]`.
-      conditional_input: `[N, *conditional_event_shape]`, required exactly where
-        `conditional_event_shape` is given.
+      conditional_input: `[N, *conditional_event_shape]`, if given.
 
     Returns:
       Parameters `[N, H, W, C, params_size]`.
 
     Raises:
-      ValueError: at construction for sizes out of range; at the call for another shape.
+      ValueError: if sizes are out of range, or the input has another shape.
 
     Example:
 
@@ -175,7 +173,7 @@ class PixelCNN(_Convolutional):
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class PlainPixelCNN(_Convolutional):
-    """PixelCNN as it was first published: one stack of masked convolutions in residual blocks.
+    """The original PixelCNN: one stack of masked convolutions in residual blocks.
 
         h = conv(x, rows above and pixels to the left)
         h = h + map(relu(conv(relu(map(relu(h))), rows above, pixels to the left and itself)))
@@ -192,22 +190,20 @@ class PlainPixelCNN(_Convolutional):
       filters: width inside the blocks, a multiple of C; between them it is twice as much.
       kernel_size: odd, at least 3. Default: 3.
       first_kernel_size: of the first layer, odd, at least 3. Default: 7.
-      input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
-        they are.
+      input_range: `(low, high)`, scaled to [-1, 1]. Default: no scaling.
       conditional_event_shape: shape of one context event, which each masked convolution sees.
         Default: none.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
 
     Call arguments:
       x: `[N, H, W, C]`.
-      conditional_input: `[N, *conditional_event_shape]`, required exactly where
-        `conditional_event_shape` is given.
+      conditional_input: `[N, *conditional_event_shape]`, if given.
 
     Returns:
       Parameters `[N, H, W, C, params_size]`.
 
     Raises:
-      ValueError: at construction for sizes out of range; at the call for another shape.
+      ValueError: if sizes are out of range, or the input has another shape.
 
     Example:
 
@@ -275,7 +271,7 @@ class PlainPixelCNN(_Convolutional):
         return self._params(h)
 
     def _seen(self, i: int, x: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
-        """Returns a masked convolution of images: above, beside, and what the context adds."""
+        """Returns a masked convolution of images, with the context added."""
         return with_context(self.above[i](x), self.contexts[i], context) + self.beside[i](x)
 
     def before_first_row(self, rows: Any, dtype: tf.DType) -> list[tf.Tensor]:

@@ -1,4 +1,4 @@
-"""PixelRNN: networks of images whose LSTMs run from row to row, or along diagonals."""
+"""PixelRNN: image networks with LSTMs over rows or along diagonals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfp_genext.networks.raster import Pixel, Stream
 
 
 class _Recurrent(LayeredNetwork):
-    """What both kinds of PixelRNN share: first convolution, residual LSTMs, last layers; abstract.
+    """Base class of both kinds of PixelRNN: first convolution, residual LSTMs and last layers.
 
     h_0 = conv(x, rows above and pixels to the left)
     h_l = h_(l-1) + map(lstm(h_(l-1)))
@@ -36,32 +36,32 @@ class _Recurrent(LayeredNetwork):
         return MapLSTM(self.filters, shifts, groups=groups, dtype=self.dtype_policy)
 
     def _first(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns the first convolution of images."""
+        """Returns the first convolution, applied to images."""
         return self.first_above(x) + self.first_beside(x)
 
     def _first_of_pixel(self, pixel: Pixel) -> tf.Tensor:
-        """Returns that of a pixel's channel; what the rows above say of it comes first."""
+        """Returns the first convolution at one channel of a pixel; the rows' terms come first."""
         row = self.first_beside.of_pixel(pixel.seen(0), pixel.channel)
         return row + pixel.part(pixel.above[0], self.groups)
 
     @property
     def _streams_around(self) -> tuple[Stream, list[Stream]]:
-        """Streams of the pixels, and of the last layers."""
+        """Streams of the network: those of the pixels, then those of the last layers."""
         of_pixels = Stream(self.groups, self.first_beside.reach, above=True)
         return of_pixels, [Stream(self.width), Stream(self.filters)]
 
     def _window(self, rows: Any, dtype: tf.DType) -> tf.Tensor:
-        """Returns what the first convolution sees of the rows above the first."""
+        """Returns the initial window of rows for the first convolution."""
         return tf.zeros([rows, self.first_above.reach, *self.image_shape[1:]], dtype)
 
     def _states(self, number: int, rows: Any, dtype: tf.DType) -> list[tf.Tensor]:
-        """Returns states of a row above the first."""
+        """Returns initial LSTM states, for the row above the first."""
         return [tf.zeros([rows, self.image_shape[1], self.filters], dtype)] * number
 
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class RowLSTM(_Recurrent):
-    """Row LSTM: a PixelRNN whose LSTMs run from the top row to the bottom one.
+    """Row LSTM: a PixelRNN whose LSTMs run from top to bottom.
 
         h_0 = conv(x, rows above and pixels to the left)
         z = conv(h_(l-1), pixels to the left and itself) + conv(s, row above) + c V_l
@@ -88,21 +88,19 @@ class RowLSTM(_Recurrent):
       kernel_size: of both convolutions of an LSTM, odd; the one over the pixel's own row keeps the
         half that is known. Default: 3.
       first_kernel_size: of the first layer, odd, at least 3. Default: 7.
-      input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
-        they are.
+      input_range: `(low, high)`, scaled to [-1, 1]. Default: no scaling.
       conditional_event_shape: shape of one context event, which each LSTM sees. Default: none.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
 
     Call arguments:
       x: `[N, H, W, C]`.
-      conditional_input: `[N, *conditional_event_shape]`, required exactly where
-        `conditional_event_shape` is given.
+      conditional_input: `[N, *conditional_event_shape]`, if given.
 
     Returns:
       Parameters `[N, H, W, C, params_size]`.
 
     Raises:
-      ValueError: at construction for sizes out of range; at the call for another shape.
+      ValueError: if sizes are out of range, or the input has another shape.
 
     Example:
 
@@ -195,7 +193,7 @@ _BESIDE, _ABOVE = 0, 1
 
 @keras.saving.register_keras_serializable(package="tfp_genext")
 class DiagonalBiLSTM(_Recurrent):
-    """Diagonal BiLSTM: a PixelRNN that sees all pixels before a pixel.
+    """Diagonal BiLSTM: a PixelRNN whose receptive field holds all previous pixels.
 
         h_0 = conv(x, rows above and pixels to the left)
         z(i, j) = map(h_(l-1)(i, j)) + K s(i, j-1) + K' s(i-1, j) + c V_l
@@ -220,21 +218,19 @@ class DiagonalBiLSTM(_Recurrent):
       num_layers: number of pairs of LSTMs, L.
       filters: size of a state, a multiple of C; between the LSTMs it is twice as much.
       first_kernel_size: of the first layer, odd, at least 3. Default: 7.
-      input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
-        they are.
+      input_range: `(low, high)`, scaled to [-1, 1]. Default: no scaling.
       conditional_event_shape: shape of one context event, which each LSTM sees. Default: none.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
 
     Call arguments:
       x: `[N, H, W, C]`.
-      conditional_input: `[N, *conditional_event_shape]`, required exactly where
-        `conditional_event_shape` is given.
+      conditional_input: `[N, *conditional_event_shape]`, if given.
 
     Returns:
       Parameters `[N, H, W, C, params_size]`.
 
     Raises:
-      ValueError: at construction for sizes out of range; at the call for another shape.
+      ValueError: if sizes are out of range, or the input has another shape.
 
     Example:
 
@@ -297,7 +293,7 @@ class DiagonalBiLSTM(_Recurrent):
     def _back_gates(
         self, i: int, h: tf.Tensor, x: tf.Tensor, context: tf.Tensor | None
     ) -> tf.Tensor:
-        """Returns what the input adds to the gates from right to left, in that order.
+        """Returns the input's terms of the gates, from right to left.
 
         Args:
           i: number of the layer.
@@ -335,7 +331,7 @@ class DiagonalBiLSTM(_Recurrent):
     def _back_of_row(
         self, i: int, h: tf.Tensor, x: tf.Tensor, above: tf.Tensor, context: tf.Tensor | None
     ) -> tf.Tensor:
-        """Returns a row's states from right to left, `[N, W, F]`, given those of the row above."""
+        """Returns the states of a row from right to left, `[N, W, F]`, given the row above."""
         z = self._back_gates(i, h[:, tf.newaxis], x[:, tf.newaxis], context)[:, 0]
         lstm = self.back_lstms[i]
         z += lstm.of_shift(tf.reverse(above, [1]), _ABOVE)
@@ -358,7 +354,7 @@ class DiagonalBiLSTM(_Recurrent):
 
 @tf.custom_gradient
 def skewed(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """Returns the diagonals of maps `[N, H, W, F]`, `[W + H - 1, N, H, F]`, with zeros around."""
+    """Returns the diagonals of maps `[N, H, W, F]`, zero-padded, `[W + H - 1, N, H, F]`."""
     return _skewed(x), _unskewed
 
 
@@ -384,10 +380,10 @@ def _unskewed(x: tf.Tensor) -> tf.Tensor:
 
 
 def _axes_swapped(x: tf.Tensor) -> tf.Tensor:
-    """Returns `[N, H, W, F]` as `[H, N, W, F]`, and back."""
+    """Swaps the first two axes."""
     return tf.transpose(x, [1, 0, 2, 3])
 
 
 def _next_row(x: tf.Tensor) -> tf.Tensor:
-    """Returns maps `[N, H, W, F]` one row further down."""
+    """Shifts maps `[N, H, W, F]` down by one row."""
     return tf.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0]])

@@ -1,4 +1,4 @@
-"""What networks of images share whose parameters for a pixel depend on earlier pixels only."""
+"""Base class of autoregressive image networks in raster order, and their sampling."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tfp_genext.networks.traces import SharedTraces, Traces, function_key
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Vectors, one a pixel, that later pixels look back at.
+    """Per-pixel feature vectors that later pixels depend on.
 
     Args:
       width: of a vector.
@@ -36,7 +36,7 @@ class Stream:
 
 
 class Pixel:
-    """A pixel in the making, whose channels come one after the other.
+    """State of the pixel being sampled, channel by channel.
 
     Args:
       lefts: for each stream, what the pixels to the left hold, `[N, left * width]`, nearest last.
@@ -54,27 +54,27 @@ class Pixel:
         self.current[stream].append(part)
 
     def seen(self, stream: int) -> list[tf.Tensor]:
-        """Returns what the pixels to the left, and the channels so far, hold in a stream."""
+        """Returns the features of the left pixels and the previous channels in a stream."""
         return [self.lefts[stream], *self.current[stream]]
 
     def through(self, stream: int, conv: BesideConv, x: tf.Tensor) -> tf.Tensor:
-        """Adds a channel's part of what a convolution sees, and returns what it makes of it."""
+        """Adds a channel's features to a stream, and returns the convolution at this channel."""
         self.add(stream, x)
         return conv.of_pixel(self.seen(stream), self.channel)
 
     def part(self, x: tf.Tensor, groups: int) -> tf.Tensor:
-        """Returns the part of this channel in `[N, F]` that come from other pixels."""
+        """Returns the slice of this channel from `[N, F]`."""
         size = x.shape[-1] // groups
         return x[:, self.channel * size : (self.channel + 1) * size]
 
     def whole(self, stream: int) -> tf.Tensor:
-        """Returns the pixel's own vector of a stream, `[N, width]`, once it has all channels."""
+        """Returns the pixel's complete feature vector in a stream, `[N, width]`."""
         parts = self.current[stream]
         return parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
 
 
 class RasterNetwork(keras.layers.Layer, abc.ABC):
-    """A network from images to parameters, causal from left to right and top to bottom; abstract.
+    """Base class of networks from images to parameters, causal in raster order.
 
     The channels of a pixel come one after the other. To sample, a subclass says how its computation
     is taken apart, so that each activation is computed once: what the rows above say of a row is
@@ -84,10 +84,9 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
     Args:
       image_shape: `[H, W, C]`.
       params_size: number of parameters for each channel of a pixel.
-      input_range: `(low, high)`, which the network sees as -1 and 1. Default: none, for numbers as
-        they are.
+      input_range: `(low, high)`, scaled to [-1, 1]. Default: no scaling.
       conditional_event_shape: shape of one context event. Default: none.
-      **kwargs: further arguments of `keras.layers.Layer`.
+      **kwargs: of any Keras layer.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
 
     @property
     def context_size(self) -> int:
-        """How many numbers a context has."""
+        """Size of a flattened context."""
         return math.prod(self.conditional_event_shape or ())
 
     @property
@@ -127,7 +126,7 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
     @property
     @abc.abstractmethod
     def streams(self) -> Sequence[Stream]:
-        """What pixels keep for those after them; the first is that of the encoded channels."""
+        """Streams of the network; the first one holds the encoded channels."""
 
     @abc.abstractmethod
     def params_of_images(self, x: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
@@ -135,19 +134,19 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def before_first_row(self, rows: Any, dtype: tf.DType) -> Any:
-        """Returns what is known of the rows above the first: a nested structure of tensors."""
+        """Returns the initial state of the rows, a nested structure of tensors."""
 
     @abc.abstractmethod
     def enter_row(self, state: Any, context: tf.Tensor | None) -> tuple[Any, Any]:
-        """Returns what the rows above say of a row, tensors `[N, W, ...]`, and the state."""
+        """Returns the terms of a row from the rows above, `[N, W, ...]`, and the new state."""
 
     @abc.abstractmethod
     def leave_row(self, state: Any, kept: Sequence[tf.Tensor], context: tf.Tensor | None) -> Any:
-        """Returns the state after a row, given those of its streams that are looked at below."""
+        """Returns the state after a row, given the streams that later rows depend on."""
 
     @abc.abstractmethod
     def channel(self, pixel: Pixel) -> tf.Tensor:
-        """Returns the parameters `[N, params_size]` of a pixel's channel, and adds to the streams.
+        """Returns the parameters `[N, params_size]` of a channel, and updates the streams.
 
         The encoded value of the channel itself is added by the caller, afterwards.
         """
@@ -158,7 +157,7 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
         return (None, *self.image_shape, self.params_size)
 
     def build(self, x_shape: tuple) -> None:
-        """Makes all variables."""
+        """Creates all variables."""
         del x_shape
         with tf.init_scope():
             self._params_of_zeros()
@@ -232,7 +231,7 @@ class RasterNetwork(keras.layers.Layer, abc.ABC):
         return found or run
 
     def entered(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns what the network sees of entries."""
+        """Returns encoded entries, the inputs of the network."""
         return self._encode(x)
 
     def _check_shape(self, name: str, value: Any) -> None:
@@ -257,7 +256,7 @@ _scans = SharedTraces()
 
 @dataclasses.dataclass(frozen=True)
 class _Scan:
-    """The way over all pixels."""
+    """Sampling scan over all pixels."""
 
     network: RasterNetwork
     update: Update
@@ -295,7 +294,7 @@ class _Scan:
     def _row(
         self, z: tf.Tensor, above: Any, first: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Returns a row `[W, N, C]`, its parameters, and what of its streams is looked at below.
+        """Returns a row `[W, N, C]`, its parameters, and the streams that later rows depend on.
 
         Args:
           z: noise `[W, N, C]`.
@@ -328,7 +327,7 @@ class _Scan:
         return x.stack(), params.stack(), [_columns_first(array.stack()) for array in kept]
 
     def _pixel(self, pixel: Pixel, z: tf.Tensor, first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns a pixel's channels `[N, C]` and their parameters, of noise `[N, C]`."""
+        """Returns the channels `[N, C]` of a pixel and their parameters, for noise `[N, C]`."""
         drawn, params = [], []
         for channel, noise in enumerate(tf.unstack(z, axis=1)):
             pixel.channel = channel
@@ -350,7 +349,7 @@ def _columns_first(x: tf.Tensor) -> tf.Tensor:
 
 
 def _moved(pixel: Pixel, number: int, stream: Stream) -> tf.Tensor:
-    """Returns what the next pixel has to its left in a stream."""
+    """Returns the left neighbourhood of the next pixel in a stream."""
     if stream.left == 0:
         return pixel.lefts[number]
     seen = tf.concat(pixel.seen(number), axis=-1)

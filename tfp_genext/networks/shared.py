@@ -1,4 +1,4 @@
-"""What conditioners share: how they take a context, and how they give parameters."""
+"""Common functions of networks: contexts, parameters and convolutions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfp_genext.core import checks
 
 
 def from_keras(name: str, module: ModuleType, value: Any) -> Any:
-    """Returns what Keras makes of a name, a function or an object.
+    """Looks up a Keras object by name, function or instance.
 
     Args:
       name: what to call it.
@@ -35,7 +35,7 @@ def from_keras(name: str, module: ModuleType, value: Any) -> Any:
 
 
 def flat_context(value: Any, expected: Sequence[int] | None) -> Any:
-    """Returns a checked context `[N, *expected]` as `[N, C]`; `None` where none is expected."""
+    """Returns a checked context `[N, *expected]` as `[N, C]`; `None` if none is expected."""
     context = checks.conditional_input(value, expected)
     if context is None:
         return None
@@ -43,7 +43,7 @@ def flat_context(value: Any, expected: Sequence[int] | None) -> Any:
 
 
 def convolved(x: tf.Tensor, kernel: tf.Tensor, padding: str = "VALID") -> tf.Tensor:
-    """Returns a convolution of images `[N, H, W, C]`, of none too."""
+    """Convolves images `[N, H, W, C]`; supports empty batches."""
     if x.shape[0] not in (0, None):
         return tf.nn.conv2d(x, kernel, strides=1, padding=padding)
     # Without rows TensorFlow's convolution fails, or its gradient gives what the memory holds.
@@ -54,7 +54,7 @@ def convolved(x: tf.Tensor, kernel: tf.Tensor, padding: str = "VALID") -> tf.Ten
 
 
 def in_shape(flat: Any, params_shape: Sequence[int], *, unstacked: bool) -> Any:
-    """Returns parameters in their shape.
+    """Reshapes flat parameters.
 
     Args:
       flat: `[..., prod(params_shape)]`.

@@ -1,4 +1,4 @@
-"""Solving a MADE for its own inputs: samples at the price of a few densities.
+"""Triangular solver of a MADE for its own inputs: samples at the cost of a few densities.
 
 With units sorted by degree, the masked matrices of a MADE are block lower triangular. Sampling,
 x_k = update(params_k(x_1 ... x_(k-1)), z_k), is then a nonlinear triangular solve, and LAPACK's
@@ -180,7 +180,7 @@ def _signature(structure: Structure, dtype: tf.DType, context: bool, rows: int |
 
 @dataclasses.dataclass(frozen=True)
 class _System:
-    """A triangular system: a problem, and the matrices of a network."""
+    """A triangular system: a problem with the matrices of a network."""
 
     problem: Problem
     kernels: Sequence[tf.Tensor]
@@ -208,7 +208,7 @@ class _System:
         return [0, *edges] if start else edges
 
     def _constants(self, offsets: Sequence[tf.Tensor], z: tf.Tensor) -> list[tf.Tensor]:
-        """Returns, for all units that see a dimension, the sum of what they get from no other."""
+        """Returns the constant inputs of the units that depend on some dimension."""
         still, moving = self.structure.units(-1, 0), self.structure.units(0, self.structure.size)
         sums = [offset[own] for offset, own in zip(offsets, still[1:], strict=True)]
         units = _Block(self.problem, sums, self._products(still, still)).evaluate(z[:0])
@@ -218,11 +218,11 @@ class _System:
     def _halves(
         self, edges: Sequence[int], sums: Sequence[tf.Tensor], z: tf.Tensor
     ) -> list[tf.Tensor]:
-        """Returns x, hidden units and flat parameters of the dimensions between the edges.
+        """Returns x, hidden units and flat parameters of the dimensions between two edges.
 
         Args:
           edges: of the leaves.
-          sums: for each layer, what these units get from all earlier ones.
+          sums: for each layer, the contributions of all earlier units to these.
           z: noise of these dimensions.
         """
         if len(edges) == 2:
@@ -242,7 +242,7 @@ class _System:
         return [tf.concat(pair, axis=0) for pair in zip(first, second, strict=True)]
 
     def _products(self, before: Sequence[slice], after: Sequence[slice]) -> dict[int, tf.Tensor]:
-        """Returns the masked matrices from units to units by layer, without the void ones."""
+        """Returns the masked matrices between groups of units by layer, without empty ones."""
         found = {}
         for layer in range(len(self.kernels)):
             rows, columns = self.structure.block(layer, before, after)
@@ -259,7 +259,7 @@ class _System:
         units: Sequence[tf.Tensor],
         products: Mapping[int, tf.Tensor],
     ) -> list[tf.Tensor]:
-        """Returns the sums of each layer with what earlier units contribute.
+        """Adds the contributions of earlier units to the sums of each layer.
 
         Args:
           sums: of each layer.
@@ -284,11 +284,11 @@ def _cut(x: tf.Tensor, first: slice) -> Sequence[tf.Tensor]:
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
-    """The small network of one block of dimensions, given all earlier ones.
+    """Subnetwork of one block of dimensions, given all earlier dimensions.
 
     Args:
-      problem: what it solves a part of.
-      sums: for each layer, what its units get from all earlier ones.
+      problem: the problem of which it solves a part.
+      sums: for each layer, the contributions of all earlier units to its units.
       products: masked matrices inside the block, by layer.
     """
 
@@ -355,7 +355,7 @@ def _fixed_point(
 
 
 def _iterate(step: Callable, start: tf.Tensor, most: int, tolerance: float) -> tf.Tensor:
-    """Repeats a step until it changes nothing, or as often as makes it exact."""
+    """Repeats a step until nothing changes, at most as often as needed to be exact."""
 
     def unfinished(count: tf.Tensor, x: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
         del x

@@ -37,7 +37,7 @@ class Traces:
         return Traces, ()
 
     def keep(self, key: Hashable, trace: Any) -> None:
-        """Keeps a trace alive, at the price of the one that was not used for longest."""
+        """Stores a trace, and drops the least recently used one if there are too many."""
         with _lock:
             self._kept.pop(key, None)
             self._kept[key] = trace
@@ -46,7 +46,7 @@ class Traces:
 
 
 class CacheInfo(NamedTuple):
-    """How often a trace was found, how often one was made, and how many are alive."""
+    """Hits, misses and current size of the cache."""
 
     hits: int
     misses: int
@@ -54,7 +54,7 @@ class CacheInfo(NamedTuple):
 
 
 class SharedTraces:
-    """The traces that some layer keeps, by key; holds none of them itself."""
+    """Index of the traces that living layers hold, by key, with weak references."""
 
     def __init__(self) -> None:
         self.cache_clear()
@@ -130,7 +130,7 @@ def as_graph(function: Callable, signature: Sequence[Any], **options: Any) -> An
 
 
 def _is_constant(thing: Any) -> bool:
-    """Tells whether a value is made of this package's own classes and of plain data only.
+    """Returns whether a value consists of this package's own classes and plain data only.
 
     A subclass is not: it may compute something else.
     """

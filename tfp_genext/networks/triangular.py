@@ -1,4 +1,4 @@
-"""The block triangular structure of masked networks whose units are sorted by degree.
+"""Block triangular structure of masked networks with units sorted by degree.
 
 Tensors of units are `[units, N]`: units are cut and joined all the time, and rows never.
 """
@@ -22,7 +22,7 @@ _WIDE = 256
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-    """Which units of a MADE look at which; a value, equal for networks of equal sizes.
+    """Dependency structure of a MADE; equal for networks of equal sizes.
 
     Args:
       size: number of dimensions, D.
@@ -44,7 +44,7 @@ class Structure:
 
     @property
     def layers(self) -> int:
-        """Number of layers, the one of the parameters among them."""
+        """Number of layers, including that of the parameters."""
         return len(self.hidden_units) + 1
 
     @property
@@ -68,13 +68,13 @@ class Structure:
 
     @functools.cached_property
     def seen(self) -> list[np.ndarray]:
-        """Degrees of what each matrix multiplies."""
+        """Degrees of the inputs of each matrix."""
         inputs: np.ndarray = np.repeat(self.degrees[0], self.inputs)
         return [inputs, *self.degrees[1:], inputs][: len(self.shapes)]
 
     @functools.cached_property
     def limits(self) -> list[np.ndarray]:
-        """Largest degrees that the units which each matrix leads to may look at."""
+        """Largest input degrees that the outputs of each matrix may depend on."""
         params: np.ndarray = np.repeat(self.degrees[0], self.params_size) - 1
         return [*self.degrees[1:], params, params][: len(self.shapes)]
 
@@ -85,19 +85,19 @@ class Structure:
     def block(
         self, layer: int, before: Sequence[slice], after: Sequence[slice]
     ) -> tuple[slice, slice]:
-        """Returns where a matrix leads from some units to others, both as `units` gives them."""
+        """Returns the slices of a matrix between two groups of units."""
         from_inputs = layer in (0, self.layers)
         rows = _times(before[0], self.inputs) if from_inputs else before[layer]
         return rows, after[min(layer + 1, self.layers)]
 
     def units(self, start: int, stop: int) -> list[slice]:
-        """Returns where the units of degrees above `start`, up to `stop`, stand in each layer."""
+        """Returns the slices of the units with degrees in (start, stop], for each layer."""
         own = [slice(_count(d, start), _count(d, stop)) for d in self.degrees]
         return [*own, _times(own[0], self.params_size)]
 
     @functools.cached_property
     def _groups(self) -> list[list[slice]]:
-        """Units that are multiplied together, layer by layer."""
+        """Groups of units that are multiplied together, layer by layer."""
         wide = max(self.hidden_units, default=0) >= _WIDE
         number = min(_GROUPS, self.size) if wide else 1
         edges = np.linspace(0, self.size, number + 1).round().astype(int).tolist()
@@ -110,7 +110,7 @@ class Structure:
         activation: Callable,
         inputs: tf.Tensor,
     ) -> tf.Tensor:
-        """Returns the flat parameters `[D * params_size, N]`, without most void products.
+        """Returns the flat parameters `[D * params_size, N]`, skipping most masked products.
 
         Args:
           kernels: the matrices, not masked.
@@ -130,7 +130,7 @@ class Structure:
     def _sums(
         self, layer: int, kernel: tf.Tensor, units: Sequence[tf.Tensor], offset: tf.Tensor
     ) -> list[tf.Tensor]:
-        """Returns masked kernel^T units + offset, group by group, without most void products.
+        """Returns masked kernel^T units + offset, group by group, skipping most masked products.
 
         Args:
           layer: of the matrix.
@@ -149,7 +149,7 @@ class Structure:
         ]
 
     def _blocks(self, layer: int, kernel: tf.Tensor) -> Iterator[tuple[int, int, tf.Tensor]]:
-        """Yields two groups and the masked matrix from one to the other, unless it is void."""
+        """Yields pairs of groups and the masked matrix between them, unless it is empty."""
         groups = [self.block(layer, group, group) for group in zip(*self._groups, strict=True)]
         rows, columns = zip(*groups, strict=True)
         for before, strip in enumerate(tf.split(kernel, _sizes(rows))):

@@ -36,7 +36,7 @@ _BYTES = (1, 2)
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """A `.keras` file that was looked through.
+    """Checked contents of a `.keras` file.
 
     Args:
       config: its configuration.
@@ -48,7 +48,7 @@ class Contents:
 
 
 class _File(io.FileIO):
-    """A file of which nobody reads much at once, so that a directory cannot be huge."""
+    """File wrapper that limits single reads, and so the size of the zip directory."""
 
     def read(self, size: int | None = -1) -> bytes:
         found = super().read(_CHUNK + 1 if size is None or not 0 <= size <= _CHUNK else size)
@@ -103,7 +103,7 @@ def weights(path: str) -> Iterator[h5py.File]:
 
 
 def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Returns a member, of which no more is unpacked than it declares."""
+    """Reads a member of the archive, at most as many bytes as it declares."""
     if member.compress_type not in _METHODS or member.flag_bits & 1:
         expected = "be an archive that is stored or deflated, and not encrypted"
         raise wrong(expected, f"{member.filename}, method {member.compress_type}")

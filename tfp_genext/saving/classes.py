@@ -70,7 +70,7 @@ def listed(name: Any) -> type | None:
 
 
 def class_name(kind: type) -> str | None:
-    """Returns the name of a listed class, or of what TFP makes in its place; else `None`."""
+    """Returns the name of a listed class or of its private TFP counterpart, else `None`."""
     for name, listed in classes().items():
         # TFP makes some objects of a class of the same name with an underscore before it.
         twin = kind.__name__ == f"_{listed.__name__}" and kind.__module__ == listed.__module__

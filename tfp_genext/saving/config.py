@@ -84,7 +84,7 @@ class _Walk:
         *,
         sized: bool = True,
     ) -> int:
-        """Checks a value and all in it, and returns how many parts it calls when it is made.
+        """Checks a value recursively; returns the number of calls that constructing it makes.
 
         Args:
           name: of the value.
@@ -124,7 +124,7 @@ class _Walk:
 
 
 def _check_names(node: dict[str, Any], custom_objects: dict[str, Any] | None) -> None:
-    """Raises `ValueError` if a part of a configuration names what is not listed."""
+    """Raises `ValueError` if a part of a configuration names something that is not listed."""
     if node.get("kind") == "instance" and classes.listed(node.get("class")) is None:
         raise wrong("name a public class of TFP or tfp_genext", repr(node.get("class")))
     kind = node.get("class_name")

@@ -1,4 +1,4 @@
-"""Keras layers as Keras writes them, where what it writes can be read again."""
+"""Configurations of Keras layers that can be loaded again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LAMBDAS = ("Lambda", "__lambda__")
 
 
 def layer_config(value: keras.Layer, path: str) -> dict[str, Any]:
-    """Returns a Keras layer as Keras writes it.
+    """Returns the configuration of a Keras layer.
 
     Raises:
       ValueError: where it cannot be made again from that.
@@ -28,7 +28,7 @@ def layer_config(value: keras.Layer, path: str) -> dict[str, Any]:
 
 
 def refuse_lambdas(config: Any, path: str) -> None:
-    """Raises `ValueError` where a configuration of Keras holds a function without a name."""
+    """Raises `ValueError` if a configuration holds a function without a name."""
     for name, value in _children(config):
         refuse_lambdas(value, f"{path}.{name}")
     if config == "<lambda>" or (isinstance(config, dict) and config.get("class_name") in _LAMBDAS):

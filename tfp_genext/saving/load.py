@@ -95,7 +95,7 @@ def _limited(max_bytes: int, shapes: Sequence[tuple[int, ...]]) -> Iterator[None
 
 
 class _Creator:
-    """A creator of variables that refuses those of which the file has no weights."""
+    """Variable creator that refuses variables without weights in the file."""
 
     def __init__(self, max_bytes: int, largest: int) -> None:
         self._largest = max(_SMALL, largest)
@@ -123,7 +123,7 @@ class _Creator:
 
 
 def _traced_first(make: Callable[[], Any], max_bytes: int) -> Any:
-    """Returns what a function makes, after a look at a graph of it."""
+    """Calls a function after checking the sizes in its graph."""
 
     def traced() -> None:
         make()

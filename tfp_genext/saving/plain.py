@@ -1,4 +1,4 @@
-"""Frozen dataclasses that Keras writes and reads."""
+"""Frozen dataclasses that Keras can serialise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 
 
 class PlainData:
-    """The configuration of a frozen dataclass: its fields, plain or such as Keras writes."""
+    """Mixin that serialises a frozen dataclass by its fields."""
 
     def get_config(self) -> dict[str, Any]:
         names = [field.name for field in dataclasses.fields(self) if field.init]  # type: ignore

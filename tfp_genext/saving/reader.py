@@ -1,4 +1,4 @@
-"""From plain data back to TFP objects."""
+"""Decoding of TFP objects from plain data."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _references(node: Any) -> Iterator[Any]:
 
 
 class _Reader:
-    """Turns nodes back into values."""
+    """Decoder of nodes to values."""
 
     def __init__(self, objects: list[dict[str, Any]], custom_objects: Any) -> None:
         self._objects = objects

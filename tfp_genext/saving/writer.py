@@ -1,4 +1,4 @@
-"""From TFP objects to plain data."""
+"""Encoding of TFP objects as plain data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def encode(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Writer:
-    """Turns values into nodes; keeps what has an identity in a table."""
+    """Encoder of values as nodes, with a table of objects that have an identity."""
 
     def __init__(self) -> None:
         self.objects: list[dict[str, Any]] = []
