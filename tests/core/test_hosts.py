@@ -250,3 +250,15 @@ def test_release_bijectors_leaves_eager_entries_and_those_of_other_graphs():
 
     inside()
     assert exp.inverse(y) is x, VERSIONS
+
+
+def test_distributed_spec_and_spec_of_one_replica():
+    from keras.src.backend.tensorflow.trainer import TFEpochIterator
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    x = np.ones([8, 3], "float32")
+    iterator = TFEpochIterator(x=x, batch_size=4, distribute_strategy=strategy)
+    (spec,) = tf.nest.flatten(hosts.distributed_spec(iterator))
+    one = hosts.spec_of_one_replica(spec)
+    assert isinstance(one, tf.TensorSpec) and one.shape[-1] == 3, VERSIONS
+    assert hosts.spec_of_one_replica(one) is one

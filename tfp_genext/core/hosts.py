@@ -201,3 +201,13 @@ def weights_archive(store: Any) -> zipfile.ZipFile | None:
 def set_initial_epoch(model: keras.Model, epoch: int | None) -> None:
     """Sets the epoch at which a `fit` that has begun goes on; `None` for the one it was given."""
     model._initial_epoch = epoch
+
+
+def distributed_spec(iterator: Any) -> Any:
+    """Returns the structure of specs of a batch that Keras distributes over replicas."""
+    return iterator._distributed_dataset.element_spec
+
+
+def spec_of_one_replica(spec: Any) -> Any:
+    """Returns the spec of one replica's part of a value; other specs unchanged."""
+    return getattr(spec, "_value_specs", [spec])[0]

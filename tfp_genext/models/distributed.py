@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_genext.core import checks
+from tfp_genext.core import checks, hosts
 
 
 class DistributedModel(keras.Model):
@@ -23,7 +23,7 @@ class DistributedModel(keras.Model):
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         if iterator is not None and self._distribute_strategy is not None:
-            spec = iterator._distributed_dataset.element_spec
+            spec = hosts.distributed_spec(iterator)
             data_batch = tf.nest.map_structure(_of_one_replica, spec)
         super()._maybe_symbolic_build(data_batch=data_batch)
 
@@ -66,5 +66,5 @@ def _has_several_workers(strategy: tf.distribute.Strategy) -> bool:
 
 def _of_one_replica(spec: Any) -> tf.TensorSpec | None:
     """Returns shape and dtype of one replica's part of a batch; `None` for missing parts."""
-    spec = getattr(spec, "_value_specs", [spec])[0]
+    spec = hosts.spec_of_one_replica(spec)
     return spec if isinstance(spec, tf.TensorSpec) else None
