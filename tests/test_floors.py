@@ -89,7 +89,9 @@ _LOOKING_IN = re.compile(r"currentframe|f_locals|f_globals|cell_contents|__closu
 
 
 # Private names of this package, or public ones with an underscore.
-_OWN = re.compile(r"terms\._replace|model\._(networks|written_by)\b|import __version__|tfp_genext\._version")
+_OWN = re.compile(
+    r"terms\._replace|model\._(networks|written_by)\b|import __version__|tfp_genext\._version"
+)
 
 
 def _code(path):
