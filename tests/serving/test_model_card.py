@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_genext as gx
+from tfp_genext.serving import saved_model
 
 tfd = tfp.distributions
 
@@ -76,7 +77,7 @@ def test_metrics_are_those_of_the_exported_weights(normal, tmp_path, monkeypatch
     assert evaluated["nll"] == pytest.approx(expected, rel=1e-5)
     assert evaluated["metrics"] == pytest.approx(result, rel=1e-6)
 
-    monkeypatch.setattr(gx.serving, "export", lambda *_, card, **__: cards.append(card))
+    monkeypatch.setattr(saved_model, "export", lambda *_, card, **__: cards.append(card))
     model.fit(x, verbose=0, validation_data=x)
     model.export(tmp_path / "3", verbose=False)
     model.evaluate(x, verbose=0)

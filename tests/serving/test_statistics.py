@@ -12,7 +12,6 @@ import tensorflow_probability as tfp
 from scipy import stats
 
 import tfp_genext as gx
-from tfp_genext import serving
 from tfp_genext.serving import saved_model, statistics
 from tfp_genext.serving.signatures import DensityFunctions
 
@@ -236,7 +235,9 @@ def test_gradients_of_a_vae_are_those_of_its_estimate(tmp_path):
 
 def test_a_vae_compiled_by_xla_serves_no_gradient(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(serving, "write", lambda path, functions, *_, **__: seen.append(functions))
+    monkeypatch.setattr(
+        saved_model, "write", lambda path, functions, *_, **__: seen.append(functions)
+    )
     model = registry_models.vae(
         decoder=registry_models.likelihood(gx.distributions.IndependentNormal([2]))
     )
